@@ -1,0 +1,69 @@
+package fleet
+
+import (
+	"crypto/x509"
+	"time"
+)
+
+// Purpose says what a challenge, and the certificate issued for it, is for.
+// Persisted: append only.
+type Purpose uint8
+
+// Purposes of an identity.
+const (
+	PurposeEnroll Purpose = 1
+	PurposeRenew  Purpose = 2
+)
+
+// CertificateRequest is a certificate signing request as it came out of a
+// SCEP message (RFC 8894 section 3.3). The proof of possession (the CSR's own
+// signature) is checked by whoever decoded it.
+type CertificateRequest struct {
+	CSR       *x509.CertificateRequest
+	Challenge string // the challengePassword; never logged
+	// Renewal is set for RenewalReq; Signer is then the certificate whose key
+	// signed the message. It is not yet checked against our authority.
+	Renewal bool
+	Signer  *x509.Certificate
+	// TransactionID is the requester's, for the log.
+	TransactionID string
+}
+
+// Challenge is a one-time secret that allows one identity to be issued.
+// It is bound at issuance to a purpose and, where the device is known by then,
+// to its enrollment. Only the SHA-256 of the secret is kept.
+type Challenge struct {
+	SecretSHA256 [32]byte
+	Purpose      Purpose
+	// ProfileID is the enrollment profile (a manual enrollment entity) for
+	// which it was minted; 0 when minted for a renewal.
+	ProfileID EnrollmentProfileID
+	// EnrollmentID is the enrollment it is bound to; 0 while the device is
+	// not known yet (a manually installed profile).
+	EnrollmentID EnrollmentID
+	// ServerURL, CheckInURL and AccessRights are what the profile carrying
+	// this challenge said. They must never change for the device
+	// (contracts/apple.md 3.4), so they follow the identity to the enrollment.
+	ServerURL    string
+	CheckInURL   string
+	AccessRights int
+	ExpiresAt    time.Time
+}
+
+// Identity is an issued device certificate.
+type Identity struct {
+	ID              IdentityID
+	SerialHex       string // lower case hex of the certificate serial number
+	SHA256          [32]byte
+	PublicKeySHA256 [32]byte // of the SubjectPublicKeyInfo
+	Purpose         Purpose
+	EnrollmentID    EnrollmentID // 0 until the first Authenticate claims it
+	ProfileID       EnrollmentProfileID
+	ServerURL       string
+	CheckInURL      string
+	AccessRights    int
+	NotBefore       time.Time
+	NotAfter        time.Time
+	DER             []byte
+	SupersededAt    time.Time // zero: in use
+}
