@@ -1,0 +1,139 @@
+package fleet
+
+import "time"
+
+// CommandPurpose says who asked for a command and so where its answer goes.
+// Persisted: append only.
+type CommandPurpose uint8
+
+// Purposes of a command.
+const (
+	CommandCustom CommandPurpose = 1 // a person or client asked; kept in the history
+	CommandVitals CommandPurpose = 2 // Muster asks for facts; command and answer are erased on answer
+	CommandRenew  CommandPurpose = 3 // InstallProfile that renews the device identity
+)
+
+// Ephemeral commands and their answers are erased on answer and never listed.
+func (p CommandPurpose) Ephemeral() bool { return p == CommandVitals }
+
+// CommandStatus is the last thing a device said about a command. Persisted:
+// append only.
+type CommandStatus uint8
+
+// Statuses of a command on one enrollment.
+const (
+	CommandPending      CommandStatus = 1
+	CommandNotNow       CommandStatus = 2
+	CommandAcknowledged CommandStatus = 3
+	CommandError        CommandStatus = 4
+	CommandFormatError  CommandStatus = 5
+	CommandCancelled    CommandStatus = 6 // taken back by a re-enrollment, unenrollment or a person
+)
+
+// String is the protocol's spelling.
+func (s CommandStatus) String() string {
+	switch s {
+	case CommandPending:
+		return "Pending"
+	case CommandNotNow:
+		return "NotNow"
+	case CommandAcknowledged:
+		return "Acknowledged"
+	case CommandError:
+		return "Error"
+	case CommandFormatError:
+		return "CommandFormatError"
+	case CommandCancelled:
+		return "Cancelled"
+	}
+	return ""
+}
+
+// Final reports whether no further answer is expected.
+func (s CommandStatus) Final() bool { return s >= CommandAcknowledged }
+
+// Command is an MDM command. Its body is stored once, whatever the number of
+// devices it goes to.
+type Command struct {
+	ID          CommandID
+	UUID        string // CommandUUID, what devices see
+	RequestType string
+	Platform    Platform // darwin stands for every Apple platform in command lists
+	Purpose     CommandPurpose
+	Body        []byte // the whole property list
+	CreatedAt   time.Time
+	CreatedBy   Actor
+}
+
+// CommandResult is one command on one enrollment, answered or not.
+type CommandResult struct {
+	CommandUUID   string
+	RequestType   string
+	Host          HostRef
+	Channel       Channel
+	EnrollmentKey string
+	Status        CommandStatus
+	UpdatedAt     time.Time
+	CreatedAt     time.Time
+	Payload       []byte // the command; only where asked for
+	Result        []byte // the device's answer; only where asked for
+}
+
+// CommandFilter selects command results.
+type CommandFilter struct {
+	Page        Page
+	HostIDs     []HostID // empty: all hosts
+	CommandUUID string
+	RequestType string
+	Statuses    []CommandStatus
+	WithBodies  bool
+}
+
+// ErrorChainItem is one entry of a device's ErrorChain (contracts/apple.md
+// 1.5).
+type ErrorChainItem struct {
+	Code      int64
+	Domain    string
+	Localized string
+	USEnglish string
+}
+
+// CommandReport is a device's answer on the command channel.
+type CommandReport struct {
+	Key         EnrollmentKey
+	Identity    IdentityID
+	CommandUUID string
+	Status      CommandStatus
+	ErrorChain  []ErrorChainItem
+	Body        []byte // the whole answer
+	At          time.Time
+}
+
+// CommandTarget is what the store knows about the command a report names.
+type CommandTarget struct {
+	Command      Command
+	EnrollmentID EnrollmentID
+	HostID       HostID
+	Platform     Platform
+	NotNowCount  int
+	Sends        int
+}
+
+// ReportOutcome is what follows from a report: the pure decision about it.
+type ReportOutcome struct {
+	// Keep leaves the command on the queue (NotNow).
+	Keep bool
+	// Store keeps the answer in the history.
+	Store  bool
+	Status CommandStatus
+	Vitals *Vitals // facts to store on the host
+	Event  *Event  // nil: nothing worth an entry
+}
+
+// NextCommand is handed to a device. A nil *NextCommand means nothing is
+// pending.
+type NextCommand struct {
+	ID   CommandID
+	UUID string
+	Body []byte
+}

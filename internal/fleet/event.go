@@ -1,0 +1,74 @@
+package fleet
+
+import "time"
+
+// ActorKind says what sort of party did something. Persisted: append only.
+type ActorKind uint8
+
+// Kinds of actors.
+const (
+	ActorSystem ActorKind = 0 // Muster itself
+	ActorUser   ActorKind = 1
+	ActorToken  ActorKind = 2 // an API-only user
+	ActorDevice ActorKind = 3
+)
+
+// Actor is who did something.
+type Actor struct {
+	Kind    ActorKind
+	UserID  UserID
+	Name    string // user name, or the device's serial
+	Email   string
+	Address string // network address, without port
+}
+
+// EventKind names what happened; past tense, snake case, stable.
+type EventKind string
+
+// Kinds of events. Persisted by name: never rename one that has landed.
+const (
+	EventHostCreated         EventKind = "host_created"
+	EventHostDeleted         EventKind = "deleted_host"
+	EventHostRenamed         EventKind = "host_renamed"
+	EventMDMAuthenticated    EventKind = "mdm_authenticated"
+	EventMDMEnrolled         EventKind = "mdm_enrolled"
+	EventMDMUnenrolled       EventKind = "mdm_unenrolled"
+	EventMDMReset            EventKind = "mdm_reset"
+	EventMDMUserEnrolled     EventKind = "mdm_user_channel_enrolled"
+	EventTokenUpdated        EventKind = "mdm_token_updated"
+	EventBootstrapTokenSet   EventKind = "bootstrap_token_set"
+	EventBootstrapTokenGiven EventKind = "bootstrap_token_given"
+	EventIdentityIssued      EventKind = "identity_issued"
+	EventIdentityRenewed     EventKind = "identity_renewed"
+	EventCommandEnqueued     EventKind = "mdm_command_enqueued"
+	EventCommandAnswered     EventKind = "mdm_command_answered"
+	EventCommandCancelled    EventKind = "mdm_command_cancelled"
+	EventVitalsReceived      EventKind = "vitals_received"
+	EventPushBroken          EventKind = "push_broken"
+	EventUserLoggedIn        EventKind = "user_logged_in"
+	EventUserLoginFailed     EventKind = "user_failed_login"
+	EventUserCreated         EventKind = "created_user"
+	EventUserChanged         EventKind = "edited_user"
+	EventUserDeleted         EventKind = "deleted_user"
+	EventConfigChanged       EventKind = "edited_app_config"
+	EventPushCertChanged     EventKind = "apns_certificate_changed"
+	EventPushCertDeleted     EventKind = "apns_certificate_deleted"
+	EventProfileCreated      EventKind = "created_enrollment_profile"
+	EventProfileDeleted      EventKind = "deleted_enrollment_profile"
+	EventProfileDownloaded   EventKind = "enrollment_profile_downloaded"
+	EventKeysRotated         EventKind = "keys_rotated"
+)
+
+// Event is one entry of the append-only log, written in the transaction that
+// changes what it speaks of.
+type Event struct {
+	ID           EventID
+	At           time.Time
+	Kind         EventKind
+	Actor        Actor
+	HostID       HostID
+	EnrollmentID EnrollmentID
+	CommandID    CommandID
+	// Details is a JSON object of plain facts; never secrets.
+	Details []byte
+}
