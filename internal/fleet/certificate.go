@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"crypto/x509"
+	"errors"
 	"time"
 )
 
@@ -65,5 +66,15 @@ type Identity struct {
 	NotBefore       time.Time
 	NotAfter        time.Time
 	DER             []byte
-	SupersededAt    time.Time // zero: in use
+	// SupersededAt is when a renewed identity was first used instead. The old
+	// one stays good for its enrollment until it expires.
+	SupersededAt time.Time
+	// RevokedAt is when a re-enrollment or a turn off made it useless.
+	RevokedAt time.Time
 }
+
+// Errors about challenges, for whoever maps them to a protocol.
+var (
+	ErrNoChallenge   = errors.New("no such challenge")
+	ErrChallengeUsed = errors.New("the challenge was used for another key")
+)

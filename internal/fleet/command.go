@@ -11,6 +11,9 @@ const (
 	CommandCustom CommandPurpose = 1 // a person or client asked; kept in the history
 	CommandVitals CommandPurpose = 2 // Muster asks for facts; command and answer are erased on answer
 	CommandRenew  CommandPurpose = 3 // InstallProfile that renews the device identity
+	// CommandUnenroll is the RemoveProfile that takes the device off MDM; its
+	// answer completes a turn off.
+	CommandUnenroll CommandPurpose = 4
 )
 
 // Ephemeral commands and their answers are erased on answer and never listed.
@@ -127,7 +130,43 @@ type ReportOutcome struct {
 	Store  bool
 	Status CommandStatus
 	Vitals *Vitals // facts to store on the host
-	Event  *Event  // nil: nothing worth an entry
+	// Unenrolled completes a turn off: the device removed the enrollment profile.
+	Unenrolled bool
+	Event      *Event // nil: nothing worth an entry
+}
+
+// Target is a host that a command may go to, with its device channel.
+type Target struct {
+	Host         HostRef
+	EnrollmentID EnrollmentID // 0: no device channel
+	State        EnrollmentState
+}
+
+// PushTarget is an enrollment to wake.
+type PushTarget struct {
+	EnrollmentID EnrollmentID
+	HostID       HostID
+	Channel      Channel
+	Topic        string
+	Magic        string
+	Token        []byte
+	TokenAt      time.Time
+	Attempts     int
+	DueAt        time.Time
+}
+
+// PushOutcome is what became of a push.
+type PushOutcome struct {
+	EnrollmentID EnrollmentID
+	HostID       HostID
+	DueAt        time.Time // the PushTarget's
+	At           time.Time
+	Reason       string // empty: accepted by Apple
+	// Broken stops pushes until the next TokenUpdate.
+	Broken bool
+	// NextAt is when to push again if commands still wait; zero: never.
+	NextAt   time.Time
+	Attempts int
 }
 
 // NextCommand is handed to a device. A nil *NextCommand means nothing is

@@ -27,6 +27,9 @@ const (
 	EnrollmentPending EnrollmentState = 1 // Authenticate seen, no push token yet
 	EnrollmentOn      EnrollmentState = 2 // TokenUpdate seen: commands and pushes go out
 	EnrollmentOff     EnrollmentState = 3 // checked out, turned off, or replaced
+	// EnrollmentLeaving was turned off by a person: the host counts as off,
+	// and the only command still handed out removes the enrollment profile.
+	EnrollmentLeaving EnrollmentState = 4
 )
 
 // String names the state.
@@ -38,6 +41,8 @@ func (s EnrollmentState) String() string {
 		return "on"
 	case EnrollmentOff:
 		return "off"
+	case EnrollmentLeaving:
+		return "leaving"
 	case EnrollmentNone:
 	}
 	return "none"
@@ -72,6 +77,10 @@ type Enrollment struct {
 	PushMagic  string
 	PushToken  []byte
 	UserName   string // short name of the user on a user channel
+	// Serial and Model are what Authenticate said; they bring back a host
+	// whose record was deleted.
+	Serial string
+	Model  string
 	// ServerURL, CheckInURL and AccessRights are those of the profile that
 	// enrolled it; a renewal repeats them exactly.
 	ServerURL             string
@@ -116,4 +125,62 @@ func (k EnrollmentKind) String() string {
 		return "automatic"
 	}
 	return "manual"
+}
+
+// Caller is what the store knows of the sender of one request: the identity
+// that signed it and the enrollment it claims to be.
+type Caller struct {
+	Identity        Identity   // without DER; ID 0: never issued by us
+	Enrollment      Enrollment // only ID, HostID, ParentID, Channel, State; ID 0: none yet
+	CommandsPending bool
+}
+
+// BoundTo reports whether the identity belongs to the enrollment, or to the
+// device whose user channel it is.
+func (c Caller) BoundTo() bool {
+	return c.Identity.EnrollmentID != 0 && c.Enrollment.ID != 0 &&
+		(c.Identity.EnrollmentID == c.Enrollment.ID || c.Identity.EnrollmentID == c.Enrollment.ParentID)
+}
+
+// CheckinLookup says what a check-in concerns.
+type CheckinLookup struct {
+	Key        EnrollmentKey
+	IdentityID IdentityID // the identity that signed; 0: none (a person or Muster acts)
+	// Serial and UDID match an existing host, serial first.
+	Serial string
+	UDID   string
+}
+
+// EnrollmentFacts is what the store knows when it asks for a decision, all
+// read in the transaction that will carry the decision out.
+type EnrollmentFacts struct {
+	Enrollment *Enrollment // nil: unknown key
+	Parent     *Enrollment // the device channel of a user channel; nil: none
+	Host       *Host       // the enrollment's, else matched by serial or UDID; nil: none
+	Identity   *Identity   // nil: none given, or not issued by us
+}
+
+// EnrollmentChange is the decision: what one check-in changes, all in one
+// transaction. The zero value changes nothing.
+type EnrollmentChange struct {
+	Enrollment *Enrollment // to write; ID 0: to create
+	Host       *Host       // to write; ID 0: to create
+	// Reset cancels what is queued on the device and its user channels, turns
+	// the user channels off and drops the bootstrap token.
+	Reset bool
+	// CancelQueue cancels what is queued, and turns user channels off.
+	CancelQueue bool
+	// Claim binds the identity to the enrollment.
+	Claim IdentityID
+	// Revoke makes every other identity of the enrollment useless.
+	Revoke bool
+	// Supersede notes that the claimed identity took over from older ones.
+	Supersede IdentityID
+	// FinishRenewal completes renewal commands that were never acknowledged.
+	FinishRenewal bool
+	// ClearPush forgets that pushes failed.
+	ClearPush bool
+	Secrets   []SecretWrite
+	Commands  []Command
+	Events    []Event // HostID and EnrollmentID 0 are filled in
 }

@@ -255,3 +255,36 @@ func BuiltinLabelsOf(p Platform) []BuiltinLabel {
 	}
 	return []BuiltinLabel{LabelAllHosts}
 }
+
+// Apply puts what a device told about itself into the host record. A name
+// that people see follows the device's own; a serial is filled in, never
+// changed.
+func (h *Host) Apply(v *Vitals, at time.Time) {
+	set := func(field *string, value string) {
+		if value != "" {
+			*field = value
+		}
+	}
+	set(&h.ComputerName, v.DeviceName)
+	set(&h.Hostname, v.DeviceName)
+	set(&h.Build, v.Build)
+	set(&h.HardwareModel, v.Model)
+	set(&h.PrimaryMAC, v.WiFiMAC)
+	if h.HardwareSerial == "" {
+		set(&h.HardwareSerial, v.Serial)
+	}
+	if v.OSVersion != "" {
+		h.OSVersion = h.Platform.Title() + " " + v.OSVersion
+	}
+	if v.DiskTotalGB != nil {
+		h.DiskTotalGB = *v.DiskTotalGB
+	}
+	if v.DiskAvailableGB != nil {
+		h.DiskAvailableGB = *v.DiskAvailableGB
+	}
+	if v.Supervised != nil {
+		h.Supervised = TriOf(*v.Supervised)
+	}
+	h.DetailUpdatedAt = at
+	h.RefetchAt = time.Time{}
+}

@@ -49,11 +49,3 @@ const (
 	AssetPushKey    AssetName = "apns_key"
 	AssetPushCSRKey AssetName = "apns_csr_key" // key of the last requested CSR
 )
-
-// Asset is a named secret value, sealed at rest.
-type Asset struct {
-	Name      AssetName
-	Value     []byte
-	UpdatedAt time.Time
-	Version   int64
-}

@@ -1,0 +1,43 @@
+package fleet
+
+import "time"
+
+// SecretScope groups sealed values by what they are. Persisted by name.
+type SecretScope string
+
+// Scopes of sealed values.
+const (
+	ScopeAsset          SecretScope = "asset"           // name: an AssetName
+	ScopeUnlockToken    SecretScope = "unlock_token"    // name: the enrollment key
+	ScopeBootstrapToken SecretScope = "bootstrap_token" // name: the enrollment key
+)
+
+// SecretRef names a sealed value. The name is part of what is authenticated,
+// so a value moved to another name does not open.
+type SecretRef struct {
+	Scope SecretScope
+	Name  string
+}
+
+// Sealed is a secret as it lies in the database: encrypted, authenticated,
+// and labelled with the key that opens it.
+type Sealed struct {
+	KeyID string
+	Data  []byte
+}
+
+// SecretWrite stores or deletes a sealed value.
+type SecretWrite struct {
+	Ref    SecretRef
+	Value  Sealed
+	Delete bool
+}
+
+// StoredSecret is a sealed value with its bookkeeping. Version grows with
+// every write of the value or its wrapping.
+type StoredSecret struct {
+	Ref       SecretRef
+	Value     Sealed
+	Version   int64
+	UpdatedAt time.Time
+}

@@ -1,0 +1,153 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5/pgconn"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// Dialect is one of the three databases.
+type Dialect string
+
+// The databases that the store speaks to.
+const (
+	SQLite   Dialect = "sqlite"
+	Postgres Dialect = "postgres"
+	MySQL    Dialect = "mysql" // and MariaDB
+)
+
+// rebind turns ? placeholders into the dialect's. Our SQL has no ? inside
+// literals.
+func (d Dialect) rebind(query string) string {
+	if d != Postgres || !strings.Contains(query, "?") {
+		return query
+	}
+	var b strings.Builder
+	b.Grow(len(query) + 16)
+	n := 0
+	for i := 0; i < len(query); i++ {
+		if query[i] != '?' {
+			b.WriteByte(query[i])
+			continue
+		}
+		n++
+		b.WriteByte('$')
+		b.WriteString(strconv.Itoa(n))
+	}
+	return b.String()
+}
+
+// upsert is an INSERT of one row that replaces the named columns when a row
+// with the same key exists.
+func (d Dialect) upsert(table string, cols, key, update []string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "INSERT INTO %s (%s) VALUES (%s)", table, strings.Join(cols, ", "), placeholders(len(cols)))
+	b.WriteString(d.onConflict(key, update))
+	return b.String()
+}
+
+// onConflict is the tail of an upsert. With nothing to update the existing
+// row stays as it is.
+func (d Dialect) onConflict(key, update []string) string {
+	sets := make([]string, 0, len(update))
+	if d == MySQL {
+		for _, c := range update {
+			sets = append(sets, c+" = VALUES("+c+")")
+		}
+		if len(sets) == 0 {
+			sets = append(sets, key[0]+" = "+key[0])
+		}
+		return " ON DUPLICATE KEY UPDATE " + strings.Join(sets, ", ")
+	}
+	if len(update) == 0 {
+		return " ON CONFLICT (" + strings.Join(key, ", ") + ") DO NOTHING"
+	}
+	for _, c := range update {
+		sets = append(sets, c+" = excluded."+c)
+	}
+	return " ON CONFLICT (" + strings.Join(key, ", ") + ") DO UPDATE SET " + strings.Join(sets, ", ")
+}
+
+// nowMicros is the database's own clock in microseconds UTC.
+func (d Dialect) nowMicros() string {
+	switch d {
+	case Postgres:
+		return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
+	case MySQL:
+		return "CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)"
+	case SQLite:
+	}
+	return "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
+}
+
+// lockForUpdate is the tail of a SELECT that keeps its rows from other
+// writers. SQLite has one writer anyway.
+func (d Dialect) lockForUpdate() string {
+	if d == SQLite {
+		return ""
+	}
+	return " FOR UPDATE"
+}
+
+// castInt is the type to CAST a parameter to a 64-bit integer with.
+func (d Dialect) castInt() string {
+	if d == MySQL {
+		return "SIGNED"
+	}
+	return "BIGINT"
+}
+
+// placeholders is "?, ?, ?" for n values.
+func placeholders(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return strings.Repeat("?, ", n-1) + "?"
+}
+
+// Errors are classified here and nowhere else, by the drivers' codes.
+
+const (
+	mysqlDuplicate     = 1062
+	mysqlDeadlock      = 1213
+	mysqlLockTimeout   = 1205
+	pgUniqueViolation  = "23505"
+	pgSerialization    = "40001"
+	pgDeadlock         = "40P01"
+	pgLockNotAvailable = "55P03"
+)
+
+// isDuplicate reports whether err says that a unique key exists already.
+func isDuplicate(err error) bool {
+	var lite *sqlite.Error
+	if errors.As(err, &lite) {
+		code := lite.Code()
+		return code == sqlite3.SQLITE_CONSTRAINT_UNIQUE || code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code == pgUniqueViolation
+	}
+	var my *mysql.MySQLError
+	return errors.As(err, &my) && my.Number == mysqlDuplicate
+}
+
+// isRetryable reports whether the whole transaction may simply be run again.
+func isRetryable(err error) bool {
+	var lite *sqlite.Error
+	if errors.As(err, &lite) {
+		return lite.Code()&0xff == sqlite3.SQLITE_BUSY
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code == pgSerialization || pg.Code == pgDeadlock || pg.Code == pgLockNotAvailable
+	}
+	var my *mysql.MySQLError
+	return errors.As(err, &my) && (my.Number == mysqlDeadlock || my.Number == mysqlLockTimeout)
+}

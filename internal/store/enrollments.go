@@ -1,0 +1,333 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+// Enrollments keeps the MDM channels of Apple devices. A check-in is one
+// transaction: facts are read, the caller decides, the decision is written.
+type Enrollments struct{ db *DB }
+
+// NewEnrollments returns the enrollments of db.
+func NewEnrollments(db *DB) *Enrollments { return &Enrollments{db} }
+
+var enrollmentCols = []string{"id", "enroll_key", "host_id", "parent_id", "channel", "state", "generation", "topic",
+	"push_magic", "push_token", "user_name", "serial", "model", "server_url", "checkin_url", "access_rights",
+	"awaiting_configuration", "created_at", "enrolled_at", "token_updated_at"}
+
+var enrollmentSelect = "SELECT e." + strings.Join(enrollmentCols, ", e.") +
+	", COALESCE(p.broken_at, 0), COALESCE(p.last_reason, '') FROM enrollments e LEFT JOIN pushes p ON p.enrollment_id = e.id"
+
+func scanEnrollment(rows *sql.Rows) (fleet.Enrollment, error) {
+	var e fleet.Enrollment
+	var created, enrolled, token, broken int64
+	err := rows.Scan(&e.ID, &e.Key, &e.HostID, &e.ParentID, &e.Channel, &e.State, &e.Generation, &e.Topic,
+		&e.PushMagic, &e.PushToken, &e.UserName, &e.Serial, &e.Model, &e.ServerURL, &e.CheckInURL, &e.AccessRights,
+		&e.AwaitingConfiguration, &created, &enrolled, &token, &broken, &e.PushReason)
+	e.CreatedAt, e.EnrolledAt, e.TokenUpdatedAt, e.PushBrokenAt = timeOf(created), timeOf(enrolled), timeOf(token), timeOf(broken)
+	return e, err
+}
+
+func (s *session) enrollment(cond string, args ...any) (*fleet.Enrollment, error) {
+	list, err := collect(s, scanEnrollment, enrollmentSelect+" WHERE "+cond, args...)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return &list[0], nil
+}
+
+// maxChannels bounds the channels that a host's detail lists.
+const maxChannels = 100
+
+func (s *session) enrollmentsOf(id fleet.HostID) ([]fleet.Enrollment, error) {
+	return collect(s, scanEnrollment, enrollmentSelect+" WHERE e.host_id = ? ORDER BY e.parent_id, e.id LIMIT ?", int64(id), maxChannels)
+}
+
+// Caller looks up the sender of a request by the SHA-256 of its certificate
+// and its enrollment key: one indexed read, the only one of an idle poll.
+func (e *Enrollments) Caller(ctx context.Context, sha256 [32]byte, key string) (fleet.Caller, error) {
+	var c fleet.Caller
+	var notAfter, superseded, revoked int64
+	_, err := e.db.view(ctx).get(callerQuery, []any{key, sha256[:]},
+		&c.Identity.ID, &c.Identity.EnrollmentID, &c.Identity.Purpose, &notAfter, &superseded, &revoked,
+		&c.Enrollment.ID, &c.Enrollment.HostID, &c.Enrollment.ParentID, &c.Enrollment.Channel, &c.Enrollment.State,
+		&c.CommandsPending)
+	if err != nil {
+		return fleet.Caller{}, fmt.Errorf("look up caller: %w", err)
+	}
+	c.Identity.SHA256 = sha256
+	c.Identity.NotAfter, c.Identity.SupersededAt, c.Identity.RevokedAt = timeOf(notAfter), timeOf(superseded), timeOf(revoked)
+	return c, nil
+}
+
+const callerQuery = `SELECT i.id, i.enrollment_id, i.purpose, i.not_after, i.superseded_at, i.revoked_at,
+	COALESCE(e.id, 0), COALESCE(e.host_id, 0), COALESCE(e.parent_id, 0), COALESCE(e.channel, 0), COALESCE(e.state, 0),
+	EXISTS (SELECT 1 FROM command_queue q WHERE q.enrollment_id = e.id)
+	FROM identities i LEFT JOIN enrollments e ON e.enroll_key = ? WHERE i.sha256 = ?`
+
+// ByKey returns an enrollment; nil when there is none.
+func (e *Enrollments) ByKey(ctx context.Context, key string) (*fleet.Enrollment, error) {
+	return e.db.view(ctx).enrollment("e.enroll_key = ?", key)
+}
+
+// Apply carries out one check-in: decide sees the facts and says what
+// changes. It returns the enrollment as it is afterwards (nil: none).
+func (e *Enrollments) Apply(ctx context.Context, look fleet.CheckinLookup,
+	decide func(fleet.EnrollmentFacts) (fleet.EnrollmentChange, error)) (*fleet.Enrollment, error) {
+	var after *fleet.Enrollment
+	err := e.db.update(ctx, func(s *session) error {
+		facts, err := s.enrollmentFacts(look)
+		if err != nil {
+			return fmt.Errorf("read facts: %w", err)
+		}
+		change, err := decide(facts)
+		if err != nil {
+			return err
+		}
+		after = facts.Enrollment
+		if change.Enrollment != nil {
+			after = change.Enrollment
+		}
+		return s.applyChange(&change, after)
+	})
+	return after, err
+}
+
+func (s *session) enrollmentFacts(look fleet.CheckinLookup) (fleet.EnrollmentFacts, error) {
+	var f fleet.EnrollmentFacts
+	var err error
+	lock := s.db.dialect.lockForUpdate()
+	if lock != "" {
+		// The row is locked apart from the join, which PostgreSQL refuses.
+		var id int64
+		if _, err := s.get("SELECT id FROM enrollments WHERE enroll_key = ?"+lock, []any{look.Key.ID}, &id); err != nil {
+			return f, err
+		}
+	}
+	if f.Enrollment, err = s.enrollment("e.enroll_key = ?", look.Key.ID); err != nil {
+		return f, err
+	}
+	if look.Key.ParentID != "" {
+		if f.Parent, err = s.enrollment("e.enroll_key = ?", look.Key.ParentID); err != nil {
+			return f, err
+		}
+	}
+	if look.IdentityID != 0 {
+		if f.Identity, err = s.identity("id = ?", int64(look.IdentityID)); err != nil {
+			return f, err
+		}
+	}
+	f.Host, err = s.matchHost(look, f)
+	return f, err
+}
+
+// matchHost finds the host of a check-in: the enrollment's own, else by
+// serial, then by UDID.
+func (s *session) matchHost(look fleet.CheckinLookup, f fleet.EnrollmentFacts) (*fleet.Host, error) {
+	bound := f.Enrollment
+	if bound == nil {
+		bound = f.Parent
+	}
+	if bound != nil && bound.HostID != 0 {
+		h, err := s.host("h.id = ?", int64(bound.HostID))
+		if err != nil || h != nil {
+			return h, err
+		}
+	}
+	serial := look.Serial
+	if serial == "" && bound != nil {
+		serial = bound.Serial
+	}
+	if serial != "" {
+		h, err := s.host("h.hardware_serial = ?", serial)
+		if err != nil || h != nil {
+			return h, err
+		}
+	}
+	if look.UDID == "" {
+		return nil, nil
+	}
+	return s.host("h.uuid = ?", look.UDID)
+}
+
+func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) error {
+	if c.Host != nil {
+		if err := s.putHost(c.Host); err != nil {
+			return err
+		}
+		if e != nil && e.HostID != c.Host.ID {
+			e.HostID = c.Host.ID
+		}
+	}
+	if c.Enrollment != nil {
+		if err := s.putEnrollment(e); err != nil {
+			return err
+		}
+	}
+	if e == nil {
+		return s.appendEvents(c.Events...)
+	}
+	if c.Reset || c.CancelQueue {
+		if err := s.cancelChannels(e, c.Reset); err != nil {
+			return fmt.Errorf("cancel what is queued: %w", err)
+		}
+	}
+	if err := s.applyIdentities(c, e); err != nil {
+		return err
+	}
+	if c.FinishRenewal {
+		if err := s.finishRenewals(e); err != nil {
+			return err
+		}
+	}
+	if c.ClearPush {
+		if err := s.clearPush(e.ID); err != nil {
+			return err
+		}
+	}
+	if err := s.writeSecrets(c.Secrets); err != nil {
+		return err
+	}
+	for i := range c.Commands {
+		targets := []fleet.Target{{EnrollmentID: e.ID, Host: fleet.HostRef{ID: e.HostID}}}
+		if err := s.enqueue(&c.Commands[i], targets); err != nil {
+			return err
+		}
+	}
+	for i := range c.Events {
+		if c.Events[i].HostID == 0 {
+			c.Events[i].HostID = e.HostID
+		}
+		if c.Events[i].EnrollmentID == 0 {
+			c.Events[i].EnrollmentID = e.ID
+		}
+	}
+	return s.appendEvents(c.Events...)
+}
+
+func (s *session) putEnrollment(e *fleet.Enrollment) error {
+	if e.ID == 0 {
+		id, err := s.key("enrollments")
+		if err != nil {
+			return err
+		}
+		e.ID = fleet.EnrollmentID(id)
+		e.CreatedAt = s.db.clock()
+	}
+	token := e.PushToken
+	if token == nil {
+		token = []byte{}
+	}
+	query := s.db.dialect.upsert("enrollments", enrollmentCols, []string{"id"}, enrollmentCols[1:])
+	err := s.exec(query, int64(e.ID), e.Key, int64(e.HostID), int64(e.ParentID), int64(e.Channel), int64(e.State), e.Generation,
+		e.Topic, e.PushMagic, token, clip(e.UserName, 255), clip(e.Serial, 100), clip(e.Model, 100), e.ServerURL, e.CheckInURL,
+		e.AccessRights, e.AwaitingConfiguration, micros(e.CreatedAt), micros(e.EnrolledAt), micros(e.TokenUpdatedAt))
+	if isDuplicate(err) {
+		return fleet.Errorf(fleet.KindUnavailable, "enrollment %s: another message of the device is being handled: try again", e.Key)
+	}
+	if err != nil {
+		return fmt.Errorf("write enrollment: %w", err)
+	}
+	return nil
+}
+
+// cancelChannels takes back everything queued on a device and its user
+// channels, and turns the user channels off. Forgetting also drops the
+// bootstrap token.
+func (s *session) cancelChannels(e *fleet.Enrollment, forget bool) error {
+	ids := []int64{int64(e.ID)}
+	if e.Channel.IsDevice() {
+		users, err := collect(s, func(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) },
+			"SELECT id FROM enrollments WHERE parent_id = ?", int64(e.ID))
+		if err != nil {
+			return err
+		}
+		ids = append(ids, users...)
+		if err := s.exec("UPDATE enrollments SET state = ? WHERE parent_id = ?", int64(fleet.EnrollmentOff), int64(e.ID)); err != nil {
+			return err
+		}
+	}
+	for _, id := range ids {
+		if err := s.cancelQueue(id); err != nil {
+			return err
+		}
+	}
+	if !forget {
+		return nil
+	}
+	return s.exec("DELETE FROM secrets WHERE scope = ? AND name = ?", string(fleet.ScopeBootstrapToken), e.Key)
+}
+
+// DeviceChannel returns the device channel of a host; nil when it has none.
+func (e *Enrollments) DeviceChannel(ctx context.Context, host fleet.HostID) (*fleet.Enrollment, error) {
+	return e.db.view(ctx).enrollment("e.host_id = ? AND e.parent_id = 0 ORDER BY e.state, e.id DESC LIMIT 1", int64(host))
+}
+
+// CountOnByTopic counts the device channels that are on and whose push topic
+// is not the given one: those that a change of topic loses.
+func (e *Enrollments) CountOnByTopic(ctx context.Context, other string) (int, error) {
+	var n int
+	_, err := e.db.view(ctx).get("SELECT COUNT(*) FROM enrollments WHERE parent_id = 0 AND state = ? AND topic <> ?",
+		[]any{int64(fleet.EnrollmentOn), other}, &n)
+	return n, err
+}
+
+// Targets finds the hosts of the given UUIDs with their device channels.
+// UUIDs without a host are left out.
+func (e *Enrollments) Targets(ctx context.Context, uuids []string) ([]fleet.Target, error) {
+	return e.targets(ctx, "h.uuid", anys(uuids))
+}
+
+// TargetsByID is Targets by host key.
+func (e *Enrollments) TargetsByID(ctx context.Context, ids []fleet.HostID) ([]fleet.Target, error) {
+	values := make([]any, len(ids))
+	for i, id := range ids {
+		values[i] = int64(id)
+	}
+	return e.targets(ctx, "h.id", values)
+}
+
+func (e *Enrollments) targets(ctx context.Context, col string, values []any) ([]fleet.Target, error) {
+	s := e.db.view(ctx)
+	var out []fleet.Target
+	err := chunked(values, func(chunk []any) error {
+		list, err := collect(s, scanTarget, `SELECT h.id, h.uuid, h.hardware_serial, h.hostname, h.platform, h.team_id, h.mdm_status,
+			COALESCE(e.id, 0), COALESCE(e.state, 0) FROM hosts h LEFT JOIN enrollments e ON e.host_id = h.id AND e.parent_id = 0
+			WHERE `+col+` IN (`+placeholders(len(chunk))+`)`, chunk...)
+		out = append(out, list...)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find hosts: %w", err)
+	}
+	return onePerHost(out), nil
+}
+
+func scanTarget(rows *sql.Rows) (t fleet.Target, err error) {
+	return t, rows.Scan(&t.Host.ID, &t.Host.UUID, &t.Host.Serial, &t.Host.Hostname, &t.Host.Platform, &t.Host.TeamID, &t.Host.MDM,
+		&t.EnrollmentID, &t.State)
+}
+
+// onePerHost keeps the live channel of a host that has several rows, as after
+// a change of its UDID.
+func onePerHost(list []fleet.Target) []fleet.Target {
+	at := make(map[fleet.HostID]int, len(list))
+	out := list[:0]
+	for _, t := range list {
+		i, dup := at[t.Host.ID]
+		if !dup {
+			at[t.Host.ID] = len(out)
+			out = append(out, t)
+			continue
+		}
+		if t.State == fleet.EnrollmentOn {
+			out[i] = t
+		}
+	}
+	return out
+}

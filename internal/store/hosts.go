@@ -1,0 +1,329 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+// Hosts keeps hosts and their last contact.
+type Hosts struct{ db *DB }
+
+// NewHosts returns the hosts of db.
+func NewHosts(db *DB) *Hosts { return &Hosts{db} }
+
+var hostCols = []string{"id", "team_id", "uuid", "hardware_serial", "hostname", "computer_name", "platform",
+	"hardware_model", "hardware_vendor", "os_version", "build", "primary_mac", "disk_total_gb", "disk_available_gb",
+	"supervised", "mdm_status", "mdm_server_url", "mdm_enrolled_at", "mdm_unenrolled_at", "bootstrap_held",
+	"created_at", "updated_at", "detail_updated_at", "label_updated_at", "last_enrolled_at", "refetch_at"}
+
+var hostSelect = "SELECT h." + strings.Join(hostCols, ", h.") + ", COALESCE(hs.seen_at, 0) FROM hosts h" +
+	" LEFT JOIN host_seen hs ON hs.host_id = h.id"
+
+func scanHost(rows *sql.Rows) (fleet.Host, error) {
+	var h fleet.Host
+	var enrolled, unenrolled, created, updated, detail, label, lastEnrolled, refetch, seen int64
+	err := rows.Scan(&h.ID, &h.TeamID, &h.UUID, &h.HardwareSerial, &h.Hostname, &h.ComputerName, &h.Platform,
+		&h.HardwareModel, &h.HardwareVendor, &h.OSVersion, &h.Build, &h.PrimaryMAC, &h.DiskTotalGB, &h.DiskAvailableGB,
+		&h.Supervised, &h.MDM.Status, &h.MDM.ServerURL, &enrolled, &unenrolled, &h.MDM.BootstrapHeld,
+		&created, &updated, &detail, &label, &lastEnrolled, &refetch, &seen)
+	h.MDM.EnrolledAt, h.MDM.UnenrolledAt, h.MDM.CheckedInAt = timeOf(enrolled), timeOf(unenrolled), timeOf(seen)
+	h.CreatedAt, h.UpdatedAt, h.DetailUpdatedAt, h.LabelUpdatedAt = timeOf(created), timeOf(updated), timeOf(detail), timeOf(label)
+	h.LastEnrolledAt, h.RefetchAt, h.SeenAt = timeOf(lastEnrolled), timeOf(refetch), timeOf(seen)
+	return h, err
+}
+
+// hostOrders maps the API's order keys to columns, each ending in the key so
+// that pages never overlap.
+var hostOrders = map[string]string{
+	"":                          "h.id",
+	"id":                        "h.id",
+	"hostname":                  "h.hostname",
+	"computer_name":             "h.computer_name",
+	"display_name":              "h.computer_name",
+	"platform":                  "h.platform",
+	"uuid":                      "h.uuid",
+	"hardware_serial":           "h.hardware_serial",
+	"hardware_model":            "h.hardware_model",
+	"os_version":                "h.os_version",
+	"created_at":                "h.created_at",
+	"updated_at":                "h.updated_at",
+	"detail_updated_at":         "h.detail_updated_at",
+	"last_enrolled_at":          "h.last_enrolled_at",
+	"seen_time":                 "COALESCE(hs.seen_at, 0)",
+	"team_id":                   "h.team_id",
+	"gigs_disk_space_available": "h.disk_available_gb",
+}
+
+// hostWhere is the condition of a filter.
+func hostWhere(f fleet.HostFilter) (string, []any) {
+	var conds []string
+	var args []any
+	add := func(cond string, values ...any) {
+		conds = append(conds, cond)
+		args = append(args, values...)
+	}
+	if f.Query != "" {
+		like := "%" + escapeLike(strings.ToLower(f.Query)) + "%"
+		cols := []string{"h.hostname", "h.computer_name", "h.hardware_serial", "h.uuid", "h.primary_mac"}
+		parts := make([]string, 0, len(cols))
+		values := make([]any, 0, len(cols))
+		for _, c := range cols {
+			parts = append(parts, "LOWER("+c+") LIKE ? ESCAPE '!'")
+			values = append(values, like)
+		}
+		add("("+strings.Join(parts, " OR ")+")", values...)
+	}
+	if len(f.Platforms) > 0 {
+		add("h.platform IN ("+placeholders(len(f.Platforms))+")", anys(f.Platforms)...)
+	}
+	if f.TeamID != nil {
+		add("h.team_id = ?", int64(*f.TeamID))
+	}
+	if f.LabelID != 0 {
+		add("h.id IN (SELECT lm.host_id FROM label_members lm WHERE lm.label_id = ?)", int64(f.LabelID))
+	}
+	if len(f.MDM) > 0 {
+		values := make([]any, len(f.MDM))
+		for i, m := range f.MDM {
+			values[i] = int64(m)
+		}
+		add("h.mdm_status IN ("+placeholders(len(f.MDM))+")", values...)
+	}
+	if !f.SeenAfter.IsZero() {
+		add("COALESCE(hs.seen_at, 0) >= ?", micros(f.SeenAfter))
+	}
+	if !f.SeenBefore.IsZero() {
+		add("COALESCE(hs.seen_at, 0) < ?", micros(f.SeenBefore))
+	}
+	if !f.CreatedAfter.IsZero() {
+		add("h.created_at >= ?", micros(f.CreatedAfter))
+	}
+	if len(conds) == 0 {
+		return "", nil
+	}
+	return " WHERE " + strings.Join(conds, " AND "), args
+}
+
+// escapeLike makes a text match itself in a LIKE with ESCAPE '!'.
+func escapeLike(v string) string {
+	return strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(v)
+}
+
+// List returns one page of hosts. An unknown order key is refused.
+func (h *Hosts) List(ctx context.Context, f fleet.HostFilter) ([]fleet.Host, fleet.PageMeta, error) {
+	order, ok := hostOrders[f.Page.OrderKey]
+	if !ok {
+		return nil, fleet.PageMeta{}, fleet.FieldErrorf(fleet.KindInvalid, "order_key", "cannot order hosts by %q", f.Page.OrderKey)
+	}
+	where, args := hostWhere(f)
+	if f.Page.After != "" {
+		cmp := ">"
+		if f.Page.Desc {
+			cmp = "<"
+		}
+		var after any = f.Page.After
+		if n, err := parseInt(f.Page.After); err == nil && numericOrder(f.Page.OrderKey) {
+			after = n
+		}
+		joiner := " WHERE "
+		if where != "" {
+			joiner = " AND "
+		}
+		where += joiner + order + " " + cmp + " ?"
+		args = append(args, after)
+	}
+	dir := ""
+	if f.Page.Desc {
+		dir = " DESC"
+	}
+	query := hostSelect + where + " ORDER BY " + order + dir
+	if order != "h.id" {
+		query += ", h.id" + dir
+	}
+	tail, limits := pageTail(f.Page)
+	hosts, err := collect(h.db.view(ctx), scanHost, query+tail, append(args, limits...)...)
+	if err != nil {
+		return nil, fleet.PageMeta{}, fmt.Errorf("list hosts: %w", err)
+	}
+	hosts, meta := cutPage(hosts, f.Page)
+	return hosts, meta, nil
+}
+
+// numericOrder tells whether the order key is a number or a time.
+func numericOrder(key string) bool {
+	switch key {
+	case "", "id", "team_id", "created_at", "updated_at", "detail_updated_at", "last_enrolled_at", "seen_time", "gigs_disk_space_available":
+		return true
+	}
+	return false
+}
+
+// Count counts the hosts of a filter.
+func (h *Hosts) Count(ctx context.Context, f fleet.HostFilter) (int, error) {
+	where, args := hostWhere(f)
+	from := "SELECT COUNT(*) FROM hosts h"
+	if strings.Contains(where, "hs.") {
+		from += " LEFT JOIN host_seen hs ON hs.host_id = h.id"
+	}
+	var n int
+	if _, err := h.db.view(ctx).get(from+where, args, &n); err != nil {
+		return 0, fmt.Errorf("count hosts: %w", err)
+	}
+	return n, nil
+}
+
+// Host returns a host with its labels and enrollments; nil when there is none.
+func (h *Hosts) Host(ctx context.Context, id fleet.HostID) (*fleet.HostDetail, error) {
+	s := h.db.view(ctx)
+	host, err := s.host("h.id = ?", int64(id))
+	if err != nil || host == nil {
+		return nil, err
+	}
+	d := &fleet.HostDetail{Host: *host}
+	if d.Labels, err = s.labelsOf(id); err != nil {
+		return nil, err
+	}
+	if d.Enrollments, err = s.enrollmentsOf(id); err != nil {
+		return nil, err
+	}
+	if _, err := s.get("SELECT COUNT(*) FROM command_queue q JOIN enrollments e ON e.id = q.enrollment_id WHERE e.host_id = ?",
+		[]any{int64(id)}, &d.PendingCommands); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// identifierLimit bounds the candidates that an ambiguous identifier lists.
+const identifierLimit = 20
+
+// ByIdentifier returns the hosts whose UUID, serial or host name is the
+// identifier; the first of these that matches at all decides.
+func (h *Hosts) ByIdentifier(ctx context.Context, identifier string) ([]fleet.HostRef, error) {
+	s := h.db.view(ctx)
+	for _, col := range []string{"h.uuid", "h.hardware_serial", "h.hostname", "h.computer_name"} {
+		refs, err := collect(s, scanHostRef, hostRefSelect+" WHERE "+col+" = ? ORDER BY h.id LIMIT ?", identifier, identifierLimit)
+		if err != nil {
+			return nil, fmt.Errorf("find host: %w", err)
+		}
+		if len(refs) > 0 {
+			return refs, nil
+		}
+	}
+	return nil, nil
+}
+
+const hostRefSelect = "SELECT h.id, h.uuid, h.hardware_serial, h.hostname, h.computer_name, h.platform, h.team_id, h.mdm_status FROM hosts h"
+
+func scanHostRef(rows *sql.Rows) (fleet.HostRef, error) {
+	var r fleet.HostRef
+	var computer string
+	err := rows.Scan(&r.ID, &r.UUID, &r.Serial, &r.Hostname, &computer, &r.Platform, &r.TeamID, &r.MDM)
+	if r.Hostname == "" {
+		r.Hostname = computer
+	}
+	return r, err
+}
+
+// Delete removes a host and everything that hangs on it. Its enrollments stay,
+// without a host: an enrolled device brings its record back when it next
+// speaks. It reports false when there was no such host.
+func (h *Hosts) Delete(ctx context.Context, id fleet.HostID, events []fleet.Event) (bool, error) {
+	found := false
+	err := h.db.update(ctx, func(s *session) error {
+		n, err := s.changed("DELETE FROM hosts WHERE id = ?", int64(id))
+		if err != nil || n == 0 {
+			return err
+		}
+		found = true
+		for _, query := range []string{
+			"DELETE FROM host_seen WHERE host_id = ?",
+			"DELETE FROM label_members WHERE host_id = ?",
+			"DELETE FROM command_queue WHERE enrollment_id IN (SELECT id FROM enrollments WHERE host_id = ?)",
+			"DELETE FROM command_results WHERE host_id = ?",
+			"UPDATE enrollments SET host_id = 0 WHERE host_id = ?",
+		} {
+			if err := s.exec(query, int64(id)); err != nil {
+				return err
+			}
+		}
+		return s.appendEvents(events...)
+	})
+	if err != nil {
+		return false, fmt.Errorf("delete host %d: %w", id, err)
+	}
+	return found, nil
+}
+
+// Seen notes the last contact of many hosts at once.
+func (h *Hosts) Seen(ctx context.Context, at map[fleet.HostID]time.Time) error {
+	rows := make([][]any, 0, len(at))
+	for id, t := range at {
+		rows = append(rows, []any{int64(id), micros(t)})
+	}
+	tail := h.db.dialect.onConflict([]string{"host_id"}, []string{"seen_at"})
+	for len(rows) > 0 {
+		n := min(len(rows), inChunk)
+		chunk := rows[:n]
+		err := h.db.transact(ctx, func(s *session) error {
+			return s.insertRows("host_seen", []string{"host_id", "seen_at"}, chunk, tail)
+		})
+		if err != nil {
+			return fmt.Errorf("note last contact: %w", err)
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+// host returns the first host of a condition; nil when there is none.
+func (s *session) host(cond string, args ...any) (*fleet.Host, error) {
+	hosts, err := collect(s, scanHost, hostSelect+" WHERE "+cond+" ORDER BY h.id LIMIT 1", args...)
+	if err != nil || len(hosts) == 0 {
+		return nil, err
+	}
+	return &hosts[0], nil
+}
+
+// putHost writes a host, making its key when it has none, and keeps its
+// built-in labels.
+func (s *session) putHost(h *fleet.Host) error {
+	created := h.ID == 0
+	if created {
+		id, err := s.key("hosts")
+		if err != nil {
+			return err
+		}
+		h.ID = fleet.HostID(id)
+		h.CreatedAt = s.db.clock()
+	}
+	h.UpdatedAt = s.db.clock()
+	h.LabelUpdatedAt = h.UpdatedAt
+	query := s.db.dialect.upsert("hosts", hostCols, []string{"id"}, hostCols[1:])
+	if err := s.exec(query, int64(h.ID), int64(h.TeamID), clip(h.UUID, 100), clip(h.HardwareSerial, 100), clip(h.Hostname, 255),
+		clip(h.ComputerName, 255), string(h.Platform), clip(h.HardwareModel, 100), clip(h.HardwareVendor, 100), clip(h.OSVersion, 100),
+		clip(h.Build, 40), clip(h.PrimaryMAC, 40), h.DiskTotalGB, h.DiskAvailableGB, int64(h.Supervised), int64(h.MDM.Status),
+		clip(h.MDM.ServerURL, 1024), micros(h.MDM.EnrolledAt), micros(h.MDM.UnenrolledAt), h.MDM.BootstrapHeld,
+		micros(h.CreatedAt), micros(h.UpdatedAt), micros(h.DetailUpdatedAt), micros(h.LabelUpdatedAt),
+		micros(h.LastEnrolledAt), micros(h.RefetchAt)); err != nil {
+		return fmt.Errorf("write host: %w", err)
+	}
+	if !created {
+		return nil
+	}
+	return s.joinBuiltinLabels(h.ID, h.Platform)
+}
+
+// applyVitals stores what a device told about itself.
+func (s *session) applyVitals(id fleet.HostID, v *fleet.Vitals) error {
+	h, err := s.host("h.id = ?", int64(id))
+	if err != nil || h == nil {
+		return err
+	}
+	h.Apply(v, s.db.clock())
+	return s.putHost(h)
+}

@@ -1,0 +1,188 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+// Identities keeps challenges and the device certificates issued for them.
+type Identities struct{ db *DB }
+
+// NewIdentities returns the identities of db.
+func NewIdentities(db *DB) *Identities { return &Identities{db} }
+
+var identityCols = []string{"id", "sha256", "serial_hex", "public_key_sha256", "purpose", "enrollment_id", "profile_id",
+	"server_url", "checkin_url", "access_rights", "not_before", "not_after", "der", "created_at", "superseded_at", "revoked_at"}
+
+var identitySelect = "SELECT " + strings.Join(identityCols, ", ") + " FROM identities"
+
+func scanIdentity(rows *sql.Rows) (fleet.Identity, error) {
+	var i fleet.Identity
+	var sum, key []byte
+	var notBefore, notAfter, created, superseded, revoked int64
+	err := rows.Scan(&i.ID, &sum, &i.SerialHex, &key, &i.Purpose, &i.EnrollmentID, &i.ProfileID,
+		&i.ServerURL, &i.CheckInURL, &i.AccessRights, &notBefore, &notAfter, &i.DER, &created, &superseded, &revoked)
+	copy(i.SHA256[:], sum)
+	copy(i.PublicKeySHA256[:], key)
+	i.NotBefore, i.NotAfter = timeOf(notBefore), timeOf(notAfter)
+	i.SupersededAt, i.RevokedAt = timeOf(superseded), timeOf(revoked)
+	return i, err
+}
+
+func (s *session) identity(cond string, args ...any) (*fleet.Identity, error) {
+	list, err := collect(s, scanIdentity, identitySelect+" WHERE "+cond, args...)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return &list[0], nil
+}
+
+// AddChallenge stores a minted challenge.
+func (i *Identities) AddChallenge(ctx context.Context, c fleet.Challenge, events ...fleet.Event) error {
+	return i.db.update(ctx, func(s *session) error {
+		if err := s.addChallenge(c); err != nil {
+			return err
+		}
+		return s.appendEvents(events...)
+	})
+}
+
+func (s *session) addChallenge(c fleet.Challenge) error {
+	err := s.exec("INSERT INTO challenges (secret_sha256, purpose, profile_id, enrollment_id, server_url, checkin_url, access_rights,"+
+		" created_at, expires_at, used_at, identity_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+		c.SecretSHA256[:], int64(c.Purpose), int64(c.ProfileID), int64(c.EnrollmentID), c.ServerURL, c.CheckInURL, c.AccessRights,
+		s.db.now(), micros(c.ExpiresAt))
+	if err != nil {
+		return fmt.Errorf("store challenge: %w", err)
+	}
+	return nil
+}
+
+// Challenge looks a challenge up, with the identity that was issued for it if
+// it was used. Both are nil when there is no such challenge.
+func (i *Identities) Challenge(ctx context.Context, secret [32]byte) (*fleet.Challenge, *fleet.Identity, error) {
+	s := i.db.view(ctx)
+	c, issued, err := s.challenge(secret, "")
+	if err != nil || c == nil || issued == 0 {
+		return c, nil, err
+	}
+	identity, err := s.identity("id = ?", int64(issued))
+	return c, identity, err
+}
+
+// Issue consumes a challenge and stores the identity signed for it, in one
+// transaction. If the challenge was used for the same public key meanwhile,
+// the identity stored then is returned. Errors: fleet.ErrNoChallenge,
+// fleet.ErrChallengeUsed.
+func (i *Identities) Issue(ctx context.Context, secret [32]byte, identity fleet.Identity) (*fleet.Identity, error) {
+	var out *fleet.Identity
+	err := i.db.update(ctx, func(s *session) error {
+		c, issued, err := s.challenge(secret, s.db.dialect.lockForUpdate())
+		if err != nil {
+			return err
+		}
+		if c == nil {
+			return fleet.ErrNoChallenge
+		}
+		if issued != 0 {
+			out, err = s.identity("id = ?", int64(issued))
+			if err == nil && (out == nil || out.PublicKeySHA256 != identity.PublicKeySHA256) {
+				err = fleet.ErrChallengeUsed
+			}
+			return err
+		}
+		if err := s.addIdentity(&identity); err != nil {
+			return err
+		}
+		if err := s.exec("UPDATE challenges SET used_at = ?, identity_id = ? WHERE secret_sha256 = ?",
+			s.db.now(), int64(identity.ID), secret[:]); err != nil {
+			return err
+		}
+		out = &identity
+		return s.appendEvents(fleet.Event{Kind: fleet.EventIdentityIssued, EnrollmentID: identity.EnrollmentID,
+			Details: fmt.Appendf(nil, `{"serial":%q,"purpose":%d}`, identity.SerialHex, identity.Purpose)})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (s *session) challenge(secret [32]byte, lock string) (*fleet.Challenge, fleet.IdentityID, error) {
+	c := fleet.Challenge{SecretSHA256: secret}
+	var expires int64
+	var issued fleet.IdentityID
+	found, err := s.get("SELECT purpose, profile_id, enrollment_id, server_url, checkin_url, access_rights, expires_at, identity_id"+
+		" FROM challenges WHERE secret_sha256 = ?"+lock, []any{secret[:]},
+		&c.Purpose, &c.ProfileID, &c.EnrollmentID, &c.ServerURL, &c.CheckInURL, &c.AccessRights, &expires, &issued)
+	if err != nil || !found {
+		return nil, 0, err
+	}
+	c.ExpiresAt = timeOf(expires)
+	return &c, issued, nil
+}
+
+func (s *session) addIdentity(i *fleet.Identity) error {
+	id, err := s.key("identities")
+	if err != nil {
+		return err
+	}
+	i.ID = fleet.IdentityID(id)
+	err = s.insertRows("identities", identityCols, [][]any{{id, i.SHA256[:], i.SerialHex, i.PublicKeySHA256[:], int64(i.Purpose),
+		int64(i.EnrollmentID), int64(i.ProfileID), i.ServerURL, i.CheckInURL, i.AccessRights,
+		micros(i.NotBefore), micros(i.NotAfter), i.DER, s.db.now(), micros(i.SupersededAt), micros(i.RevokedAt)}}, "")
+	if err != nil {
+		return fmt.Errorf("store identity: %w", err)
+	}
+	return nil
+}
+
+// Identity returns an issued certificate by its SHA-256; nil when it is not
+// one of ours.
+func (i *Identities) Identity(ctx context.Context, sha256 [32]byte) (*fleet.Identity, error) {
+	return i.db.view(ctx).identity("sha256 = ?", sha256[:])
+}
+
+// applyIdentities claims, supersedes and revokes as a check-in decided.
+func (s *session) applyIdentities(c *fleet.EnrollmentChange, e *fleet.Enrollment) error {
+	now := s.db.now()
+	if c.Claim != 0 {
+		n, err := s.changed("UPDATE identities SET enrollment_id = ? WHERE id = ? AND enrollment_id IN (0, ?)",
+			int64(e.ID), int64(c.Claim), int64(e.ID))
+		if err != nil {
+			return fmt.Errorf("claim identity: %w", err)
+		}
+		if n != 1 {
+			return fleet.Errorf(fleet.KindForbidden, "the certificate belongs to another enrollment")
+		}
+	}
+	if c.Revoke {
+		if err := s.exec("UPDATE identities SET revoked_at = ? WHERE enrollment_id = ? AND id <> ? AND revoked_at = 0",
+			now, int64(e.ID), int64(c.Claim)); err != nil {
+			return fmt.Errorf("revoke identities: %w", err)
+		}
+	}
+	if c.Supersede != 0 {
+		if err := s.exec("UPDATE identities SET superseded_at = ? WHERE enrollment_id = ? AND id < ? AND superseded_at = 0",
+			now, int64(e.ID), int64(c.Supersede)); err != nil {
+			return fmt.Errorf("supersede identities: %w", err)
+		}
+	}
+	return nil
+}
+
+// DeleteExpiredChallenges drops challenges that expired before the time and
+// reports how many.
+func (i *Identities) DeleteExpiredChallenges(ctx context.Context, before time.Time) (int64, error) {
+	var n int64
+	err := i.db.update(ctx, func(s *session) (err error) {
+		n, err = s.changed("DELETE FROM challenges WHERE expires_at < ?", micros(before))
+		return err
+	})
+	return n, err
+}

@@ -1,0 +1,63 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+// Labels keeps labels and their members.
+type Labels struct{ db *DB }
+
+// NewLabels returns the labels of db.
+func NewLabels(db *DB) *Labels { return &Labels{db} }
+
+// EnsureBuiltin creates the built-in labels that are missing.
+func (l *Labels) EnsureBuiltin(ctx context.Context, names []fleet.BuiltinLabel) error {
+	return l.db.update(ctx, func(s *session) error {
+		now := s.db.now()
+		for _, name := range names {
+			var id int64
+			found, err := s.get("SELECT id FROM labels WHERE name = ?", []any{string(name)}, &id)
+			if err != nil {
+				return err
+			}
+			if found {
+				continue
+			}
+			if id, err = s.key("labels"); err != nil {
+				return err
+			}
+			tail := s.db.dialect.onConflict([]string{"name"}, nil) // another replica may be first
+			if err := s.exec("INSERT INTO labels (id, name, builtin, created_at, updated_at) VALUES (?, ?, TRUE, ?, ?)"+tail,
+				id, string(name), now, now); err != nil {
+				return fmt.Errorf("create label %s: %w", name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// joinBuiltinLabels makes a new host a member of its platform's labels.
+func (s *session) joinBuiltinLabels(id fleet.HostID, p fleet.Platform) error {
+	names := fleet.BuiltinLabelsOf(p)
+	labels, err := collect(s, func(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) },
+		"SELECT id FROM labels WHERE builtin = TRUE AND name IN ("+placeholders(len(names))+")", anys(names)...)
+	if err != nil {
+		return fmt.Errorf("find built-in labels: %w", err)
+	}
+	rows := make([][]any, 0, len(labels))
+	for _, label := range labels {
+		rows = append(rows, []any{label, int64(id)})
+	}
+	return s.insertRows("label_members", []string{"label_id", "host_id"}, rows,
+		s.db.dialect.onConflict([]string{"label_id", "host_id"}, nil))
+}
+
+func (s *session) labelsOf(id fleet.HostID) ([]fleet.HostLabel, error) {
+	return collect(s, func(r *sql.Rows) (l fleet.HostLabel, err error) { return l, r.Scan(&l.ID, &l.Name, &l.Builtin) },
+		"SELECT l.id, l.name, l.builtin FROM label_members m JOIN labels l ON l.id = m.label_id WHERE m.host_id = ? ORDER BY l.id",
+		int64(id))
+}

@@ -1,0 +1,115 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+// Pushes keeps when each enrollment is to be woken, and what became of it.
+type Pushes struct{ db *DB }
+
+// NewPushes returns the pushes of db.
+func NewPushes(db *DB) *Pushes { return &Pushes{db} }
+
+var pushCols = []string{"enrollment_id", "due_at", "attempts", "last_at", "last_reason", "broken_at"}
+
+func scanLiveTarget(rows *sql.Rows) (t fleet.Target, err error) {
+	return t, rows.Scan(&t.EnrollmentID, &t.Host.ID)
+}
+
+// pushDue makes pushes due; the rows are pushCols.
+func (s *session) pushDue(rows [][]any) error {
+	tail := s.db.dialect.onConflict([]string{"enrollment_id"}, []string{"due_at", "attempts"})
+	if err := s.insertRows("pushes", pushCols, rows, tail); err != nil {
+		return fmt.Errorf("make push due: %w", err)
+	}
+	return nil
+}
+
+// heldPushDelay is the wait before a device is woken that put a command off
+// and then finished another: it will not ask again by itself
+// (contracts/apple.md 1.5).
+const heldPushDelay = time.Minute
+
+// pushHeld wakes an enrollment later if commands that it put off still wait.
+func (s *session) pushHeld(enrollment fleet.EnrollmentID) error {
+	var id int64
+	found, err := s.get("SELECT command_id FROM command_queue WHERE enrollment_id = ? LIMIT 1", []any{int64(enrollment)}, &id)
+	if err != nil || !found {
+		return err
+	}
+	return s.pushDue([][]any{{int64(enrollment), s.db.now() + heldPushDelay.Microseconds(), 0, 0, "", 0}})
+}
+
+// clearPush forgets failures after a new push token came.
+func (s *session) clearPush(id fleet.EnrollmentID) error {
+	return s.exec("UPDATE pushes SET broken_at = 0, last_reason = '', attempts = 0, due_at = ? WHERE enrollment_id = ?", s.db.now(), int64(id))
+}
+
+// Due returns up to limit enrollments that are on, have commands waiting and
+// are to be woken by now. What is due and needs no push is set aside.
+func (p *Pushes) Due(ctx context.Context, now time.Time, limit int) ([]fleet.PushTarget, error) {
+	type row struct {
+		fleet.PushTarget
+		idle bool
+	}
+	rows, err := collect(p.db.view(ctx), func(r *sql.Rows) (v row, err error) {
+		var at, due int64
+		var pending bool
+		var state fleet.EnrollmentState
+		err = r.Scan(&v.EnrollmentID, &due, &v.Attempts, &v.HostID, &v.Channel, &v.Topic, &v.Magic, &v.Token, &at, &state, &pending)
+		v.TokenAt, v.DueAt = timeOf(at), timeOf(due)
+		v.idle = !pending || (state != fleet.EnrollmentOn && state != fleet.EnrollmentLeaving) || len(v.Token) == 0
+		return v, err
+	}, `SELECT p.enrollment_id, p.due_at, p.attempts, e.host_id, e.channel, e.topic, e.push_magic, e.push_token, e.token_updated_at, e.state,
+		EXISTS (SELECT 1 FROM command_queue q WHERE q.enrollment_id = p.enrollment_id)
+		FROM pushes p JOIN enrollments e ON e.id = p.enrollment_id
+		WHERE p.due_at > 0 AND p.due_at <= ? AND p.broken_at = 0 ORDER BY p.due_at, p.enrollment_id LIMIT ?`, micros(now), limit)
+	if err != nil {
+		return nil, fmt.Errorf("find due pushes: %w", err)
+	}
+	var due []fleet.PushTarget
+	var idle []fleet.PushTarget
+	for _, r := range rows {
+		if r.idle {
+			idle = append(idle, r.PushTarget)
+			continue
+		}
+		due = append(due, r.PushTarget)
+	}
+	if len(idle) == 0 {
+		return due, nil
+	}
+	err = p.db.transact(ctx, func(s *session) error {
+		for _, t := range idle {
+			if err := s.exec("UPDATE pushes SET due_at = 0 WHERE enrollment_id = ? AND due_at = ?", int64(t.EnrollmentID), micros(t.DueAt)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return due, err
+}
+
+// Record stores what became of pushes, in one transaction. A push that was
+// made due again meanwhile stays due.
+func (p *Pushes) Record(ctx context.Context, outcomes []fleet.PushOutcome, events ...fleet.Event) error {
+	return p.db.update(ctx, func(s *session) error {
+		for _, o := range outcomes {
+			broken := int64(0)
+			if o.Broken {
+				broken = micros(o.At)
+			}
+			if err := s.exec("UPDATE pushes SET due_at = CASE WHEN due_at = ? THEN ? ELSE due_at END, attempts = ?, last_at = ?,"+
+				" last_reason = ?, broken_at = ? WHERE enrollment_id = ?", micros(o.DueAt), micros(o.NextAt), o.Attempts, micros(o.At),
+				clip(o.Reason, 100), broken, int64(o.EnrollmentID)); err != nil {
+				return fmt.Errorf("record push: %w", err)
+			}
+		}
+		return s.appendEvents(events...)
+	})
+}

@@ -1,0 +1,86 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+// Settings keeps the organization's settings.
+type Settings struct{ db *DB }
+
+// NewSettings returns the settings of db.
+func NewSettings(db *DB) *Settings { return &Settings{db} }
+
+// settingsRow is the stored form. Fields are only ever added.
+type settingsRow struct {
+	OrgName         string `json:"org_name,omitempty"`
+	OrgLogoURL      string `json:"org_logo_url,omitempty"`
+	OrgLogoURLLight string `json:"org_logo_url_light,omitempty"`
+	ContactURL      string `json:"contact_url,omitempty"`
+	ServerURL       string `json:"server_url,omitempty"`
+	AppleServerURL  string `json:"apple_server_url,omitempty"`
+}
+
+func (s *session) settings() (fleet.Settings, error) {
+	var body []byte
+	var at int64
+	found, err := s.get("SELECT body, updated_at FROM settings WHERE id = 1", nil, &body, &at)
+	if err != nil || !found {
+		return fleet.Settings{}, err
+	}
+	var r settingsRow
+	if err := json.Unmarshal(body, &r); err != nil {
+		return fleet.Settings{}, fmt.Errorf("decode settings: %w", err)
+	}
+	return fleet.Settings{OrgName: r.OrgName, OrgLogoURL: r.OrgLogoURL, OrgLogoURLLight: r.OrgLogoURLLight,
+		ContactURL: r.ContactURL, ServerURL: r.ServerURL, AppleServerURL: r.AppleServerURL, UpdatedAt: timeOf(at)}, nil
+}
+
+func (s *session) putSettings(v fleet.Settings) error {
+	body, err := json.Marshal(settingsRow{OrgName: v.OrgName, OrgLogoURL: v.OrgLogoURL, OrgLogoURLLight: v.OrgLogoURLLight,
+		ContactURL: v.ContactURL, ServerURL: v.ServerURL, AppleServerURL: v.AppleServerURL})
+	if err != nil {
+		return err
+	}
+	n, err := s.changed("UPDATE settings SET body = ?, version = version + 1, updated_at = ? WHERE id = 1", body, s.db.now())
+	if err == nil && n == 0 {
+		err = s.exec("INSERT INTO settings (id, body, version, updated_at) VALUES (1, ?, 1, ?)", body, s.db.now())
+	}
+	if err != nil {
+		return fmt.Errorf("write settings: %w", err)
+	}
+	return nil
+}
+
+// Settings returns the settings; all empty before setup.
+func (s *Settings) Settings(ctx context.Context) (fleet.Settings, error) {
+	return s.db.view(ctx).settings()
+}
+
+// Update lets change alter the settings and stores them with the events, in
+// one transaction. With dryRun nothing is stored.
+func (s *Settings) Update(ctx context.Context, change func(*fleet.Settings) ([]fleet.Event, error), dryRun bool) (fleet.Settings, error) {
+	var out fleet.Settings
+	err := s.db.update(ctx, func(t *session) error {
+		v, err := t.settings()
+		if err != nil {
+			return err
+		}
+		events, err := change(&v)
+		if err != nil {
+			return err
+		}
+		out = v
+		if dryRun {
+			return nil
+		}
+		if err := t.putSettings(v); err != nil {
+			return err
+		}
+		return t.appendEvents(events...)
+	})
+	return out, err
+}

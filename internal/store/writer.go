@@ -1,0 +1,189 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// Limits of the SQLite writer.
+const (
+	maxGroup     = 64   // transactions in one commit
+	writerBuffer = 1024 // transactions that wait
+)
+
+var errClosed = errors.New("the database is closed")
+
+// groupWriter owns SQLite's one writing connection. It takes the transactions
+// that wait, runs each in a savepoint of its own, and commits them together:
+// one disk flush for all. Nobody is told of success before that commit.
+type groupWriter struct {
+	db    *DB
+	conn  *sql.Conn
+	stmts stmtCache
+	jobs  chan *writeJob
+	quit  chan struct{}
+	done  chan struct{}
+	once  sync.Once
+	err   error
+}
+
+type writeJob struct {
+	ctx    context.Context
+	fn     func(*session) error
+	err    error
+	caught any // a panic of fn, raised again in its own goroutine
+	done   chan struct{}
+}
+
+func newGroupWriter(db *DB, conn *sql.Conn) *groupWriter {
+	w := &groupWriter{db: db, conn: conn, jobs: make(chan *writeJob, writerBuffer),
+		quit: make(chan struct{}), done: make(chan struct{})}
+	w.stmts.on = conn
+	go w.loop()
+	return w
+}
+
+// do waits until fn's changes are durable or refused.
+func (w *groupWriter) do(ctx context.Context, fn func(*session) error) error {
+	job := &writeJob{ctx: ctx, fn: fn, done: make(chan struct{})}
+	select {
+	case w.jobs <- job:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.quit:
+		return errClosed
+	}
+	select {
+	case <-job.done:
+	case <-w.done:
+		select {
+		case <-job.done:
+		default:
+			return errClosed
+		}
+	}
+	if job.caught != nil {
+		panic(job.caught)
+	}
+	return job.err
+}
+
+func (w *groupWriter) loop() {
+	defer close(w.done)
+	for {
+		select {
+		case job := <-w.jobs:
+			w.commit(w.gather(job))
+		case <-w.quit:
+			for {
+				select {
+				case job := <-w.jobs:
+					w.commit(w.gather(job))
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// gather takes what waits, without waiting for more.
+func (w *groupWriter) gather(first *writeJob) []*writeJob {
+	group := []*writeJob{first}
+	for len(group) < maxGroup {
+		select {
+		case job := <-w.jobs:
+			group = append(group, job)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+func (w *groupWriter) commit(group []*writeJob) {
+	defer func() {
+		for _, job := range group {
+			close(job.done)
+		}
+	}()
+	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
+		fail(group, fmt.Errorf("begin: %w", err))
+		return
+	}
+	for _, job := range group {
+		w.run(job, len(group) > 1)
+	}
+	if len(group) == 1 && (group[0].err != nil || group[0].caught != nil) {
+		if err := w.exec("ROLLBACK"); err != nil {
+			group[0].err = errors.Join(group[0].err, err)
+		}
+		return
+	}
+	if err := w.exec("COMMIT"); err != nil {
+		fail(group, fmt.Errorf("commit: %w", err))
+		_ = w.exec("ROLLBACK") // a failed commit may leave the transaction open
+	}
+}
+
+// run executes one transaction inside the open one.
+func (w *groupWriter) run(job *writeJob, shared bool) {
+	if job.err = job.ctx.Err(); job.err != nil {
+		return
+	}
+	if shared {
+		if job.err = w.exec("SAVEPOINT job"); job.err != nil {
+			return
+		}
+	}
+	// A cancelled statement would roll back the whole group, so fn's
+	// statements cannot be cancelled; they are bounded instead.
+	s := &session{ctx: context.WithoutCancel(job.ctx), db: w.db, stmts: &w.stmts}
+	func() {
+		defer func() { job.caught = recover() }()
+		job.err = job.fn(s)
+	}()
+	if !shared {
+		return
+	}
+	if job.err != nil || job.caught != nil {
+		job.err = errors.Join(job.err, w.exec("ROLLBACK TO job"))
+	}
+	if err := w.exec("RELEASE job"); err != nil {
+		job.err = errors.Join(job.err, err)
+	}
+}
+
+func (w *groupWriter) exec(query string) error {
+	stmt, err := w.stmts.get(context.Background(), query)
+	if err != nil {
+		return err
+	}
+	if stmt == nil {
+		_, err = w.conn.ExecContext(context.Background(), query)
+		return err
+	}
+	_, err = stmt.ExecContext(context.Background())
+	return err
+}
+
+func (w *groupWriter) close() error {
+	w.once.Do(func() {
+		close(w.quit)
+		<-w.done
+		w.stmts.close()
+		w.err = w.conn.Close()
+	})
+	return w.err
+}
+
+func fail(group []*writeJob, err error) {
+	for _, job := range group {
+		if job.err == nil {
+			job.err = err
+		}
+	}
+}
