@@ -106,6 +106,10 @@ func signedBy(p7 *pkcs7.PKCS7) (*Signed, error) {
 	if signer == nil {
 		return nil, fmt.Errorf("%w: no certificate for the signer", ErrMalformed)
 	}
+	err := affordable(signer)
+	if err != nil {
+		return nil, err
+	}
 	digest := digestOf(oidContent(p7.Signers[0].DigestAlgorithm.Algorithm))
 	return &Signed{Content: p7.Content, Signer: signer, Certificates: p7.Certificates, Digest: digest, p7: p7}, nil
 }

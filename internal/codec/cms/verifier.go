@@ -238,8 +238,25 @@ func (d *detached) names(cert *x509.Certificate) bool {
 	return new(big.Int).SetBytes(d.serial).Cmp(cert.SerialNumber) == 0
 }
 
+// maxRSABits bounds the cost of one verification: it grows with the square of
+// the modulus, and the certificate may be a stranger's.
+const maxRSABits = 8192
+
+// affordable refuses keys whose use would cost more than a message is worth.
+func affordable(cert *x509.Certificate) error {
+	key, ok := cert.PublicKey.(*rsa.PublicKey)
+	if ok && key.N.BitLen() > maxRSABits {
+		return fmt.Errorf("%w: RSA key of %d bits", ErrMalformed, key.N.BitLen())
+	}
+	return nil
+}
+
 // checkSignature verifies the signature value over signed with cert's key.
 func checkSignature(cert *x509.Certificate, d *detached, signed []byte) error {
+	err := affordable(cert)
+	if err != nil {
+		return err
+	}
 	digest := sum(d.digest, signed)
 	switch key := cert.PublicKey.(type) {
 	case *rsa.PublicKey:
