@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/muster-mdm/muster/internal/fleet"
+	"github.com/muster-mdm/muster/internal/kit/ratelimit"
 )
 
 // NeedsSetup reports whether the first user is still to be made.
@@ -27,8 +28,8 @@ func (s *Service) Setup(ctx context.Context, admin fleet.User, password string, 
 	if exists {
 		return fleet.Viewer{}, "", over
 	}
-	if wait := s.logins.take(address, "setup"); wait > 0 {
-		return fleet.Viewer{}, "", tooMany(wait)
+	if err := s.attempt(address, "setup"); err != nil {
+		return fleet.Viewer{}, "", err
 	}
 	now := s.now()
 	user := fleet.User{Name: admin.Name, Email: normalEmail(admin.Email), Role: fleet.RoleAdmin, CreatedAt: now, UpdatedAt: now}
@@ -58,8 +59,8 @@ func (s *Service) Setup(ctx context.Context, admin fleet.User, password string, 
 // KindTooMany with RetryAfter; before setup it is KindNotFound.
 func (s *Service) Login(ctx context.Context, email, password, address string) (fleet.Viewer, string, error) {
 	email = normalEmail(email)
-	if wait := s.logins.take(address, email); wait > 0 {
-		return fleet.Viewer{}, "", tooMany(wait)
+	if err := s.attempt(address, email); err != nil {
+		return fleet.Viewer{}, "", err
 	}
 	exists, err := s.anyUser(ctx)
 	if err != nil {
@@ -112,7 +113,18 @@ func (s *Service) refuse(ctx context.Context, email, address string) error {
 	return fleet.Errorf(fleet.KindUnauthenticated, "Authentication failed: wrong e-mail or password.")
 }
 
-func tooMany(wait time.Duration) error {
+// attempt counts one guess at a password. The address as a whole comes first:
+// a flood of invented e-mails then never gets as far as pushing a real
+// account's bucket out.
+func (s *Service) attempt(address, email string) error {
+	network := ratelimit.Network(address)
+	wait := s.peers.Take(network)
+	if wait == 0 {
+		wait = s.logins.Take(network + " " + email)
+	}
+	if wait == 0 {
+		return nil
+	}
 	wait = max(wait.Round(time.Second), time.Second)
 	err := fleet.Errorf(fleet.KindTooMany, "Too many attempts. Try again in %v.", wait)
 	err.RetryAfter = wait

@@ -12,6 +12,7 @@ import (
 
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/kit/ids"
+	"github.com/muster-mdm/muster/internal/kit/ratelimit"
 )
 
 // Options configure a Service. Zero values take the defaults.
@@ -33,6 +34,10 @@ const (
 	// MaxSession ends a login however much it is used, unless the configured
 	// duration is longer still.
 	MaxSession = 30 * 24 * time.Hour
+	// peerFactor is how many more attempts an address has over all e-mails
+	// than for one, so that an office behind one address can log in on a
+	// Monday.
+	peerFactor = 10
 	// touchAfter is how stale the last use may get before it is written.
 	touchAfter = 5 * time.Minute
 	// sweepBatch and maxSweeps bound one run of Sweep.
@@ -50,7 +55,8 @@ type Service struct {
 	events   EventLog
 	now      func() time.Time
 	duration time.Duration
-	logins   *limiter
+	logins   *ratelimit.Keyed // per address and e-mail
+	peers    *ratelimit.Keyed // per address, over all e-mails
 	hasher   hasher
 	isSetUp  atomic.Bool // never goes back to false
 }
@@ -69,7 +75,9 @@ func New(o Options) *Service {
 	return &Service{
 		users: o.Users, changes: o.Changes, sessions: o.Sessions, events: o.Events,
 		now: o.Now, duration: o.SessionDuration,
-		logins: newLimiter(o.LoginRatePerMinute, o.Now), hasher: newHasher(),
+		logins: ratelimit.New(o.LoginRatePerMinute, time.Minute, o.Now),
+		peers:  ratelimit.New(o.LoginRatePerMinute*peerFactor, time.Minute, o.Now),
+		hasher: newHasher(),
 	}
 }
 

@@ -109,8 +109,8 @@ func (s *Service) DeleteUser(ctx context.Context, actor fleet.Actor, id fleet.Us
 // ChangePassword sets the viewer's own password; the old one must match. The
 // viewer's other sessions end.
 func (s *Service) ChangePassword(ctx context.Context, v fleet.Viewer, oldPassword, newPassword string) error {
-	if wait := s.logins.take(v.Address, v.User.Email); wait > 0 {
-		return tooMany(wait)
+	if err := s.attempt(v.Address, v.User.Email); err != nil {
+		return err
 	}
 	ok, err := s.matches(ctx, v.User, oldPassword)
 	if err != nil {

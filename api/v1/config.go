@@ -1,0 +1,80 @@
+package apiv1
+
+import "time"
+
+// Config is the organization's configuration. PATCH takes any part of it;
+// read-only keys may be sent back and change nothing.
+type Config struct {
+	OrgInfo        OrgInfo        `json:"org_info"`
+	ServerSettings ServerSettings `json:"server_settings"`
+	MDM            MDMConfig      `json:"mdm"`
+	License        License        `json:"license"`
+}
+
+// OrgInfo is about the organization.
+type OrgInfo struct {
+	OrgName         string `json:"org_name"`
+	OrgLogoURL      string `json:"org_logo_url"`
+	OrgLogoURLLight string `json:"org_logo_url_light_background"`
+	ContactURL      string `json:"contact_url"`
+}
+
+// ServerSettings is about the server. Only ServerURL can be changed.
+type ServerSettings struct {
+	ServerURL            string `json:"server_url"`
+	LiveQueryDisabled    bool   `json:"live_query_disabled" doc:"Read-only"`
+	EnableAnalytics      bool   `json:"enable_analytics" doc:"Read-only"`
+	DeferredSaveHost     bool   `json:"deferred_save_host" doc:"Read-only"`
+	QueryReportsDisabled bool   `json:"query_reports_disabled" doc:"Read-only"`
+	ScriptsDisabled      bool   `json:"scripts_disabled" doc:"Read-only"`
+	AIFeaturesDisabled   bool   `json:"ai_features_disabled" doc:"Read-only"`
+}
+
+// MDMConfig is about MDM. Only AppleServerURL can be changed.
+type MDMConfig struct {
+	AppleServerURL               string `json:"apple_server_url" doc:"Replaces server_url in Apple enrollment profiles"`
+	EnabledAndConfigured         bool   `json:"enabled_and_configured" doc:"Read-only: a push certificate is present"`
+	AppleBMEnabledAndConfigured  bool   `json:"apple_bm_enabled_and_configured" doc:"Read-only"`
+	AppleBMTermsExpired          bool   `json:"apple_bm_terms_expired" doc:"Read-only"`
+	WindowsEnabledAndConfigured  bool   `json:"windows_enabled_and_configured" doc:"Read-only"`
+	AndroidEnabledAndConfigured  bool   `json:"android_enabled_and_configured" doc:"Read-only"`
+	EnableDiskEncryption         bool   `json:"enable_disk_encryption" doc:"Read-only"`
+	WindowsMigrationEnabled      bool   `json:"windows_migration_enabled" doc:"Read-only"`
+	EnableTurnOnWindowsMDMManual bool   `json:"enable_turn_on_windows_mdm_manually" doc:"Read-only"`
+	WindowsRequireBitLockerPIN   bool   `json:"windows_require_bitlocker_pin" doc:"Read-only"`
+	AppleBMDefaultTeam           string `json:"apple_bm_default_team" doc:"Read-only"`
+}
+
+// License tells clients that everything is there. Read-only.
+type License struct {
+	Tier         string    `json:"tier"`
+	Organization string    `json:"organization"`
+	DeviceCount  int       `json:"device_count"`
+	Expiration   time.Time `json:"expiration"`
+	Note         string    `json:"note"`
+}
+
+// ConfigPatch is a part of Config: nil fields stay as they are.
+type ConfigPatch struct {
+	OrgInfo        *OrgInfoPatch        `json:"org_info,omitempty"`
+	ServerSettings *ServerSettingsPatch `json:"server_settings,omitempty"`
+	MDM            *MDMConfigPatch      `json:"mdm,omitempty"`
+}
+
+// OrgInfoPatch is a part of OrgInfo.
+type OrgInfoPatch struct {
+	OrgName         *string `json:"org_name,omitempty"`
+	OrgLogoURL      *string `json:"org_logo_url,omitempty"`
+	OrgLogoURLLight *string `json:"org_logo_url_light_background,omitempty"`
+	ContactURL      *string `json:"contact_url,omitempty"`
+}
+
+// ServerSettingsPatch is a part of ServerSettings.
+type ServerSettingsPatch struct {
+	ServerURL *string `json:"server_url,omitempty"`
+}
+
+// MDMConfigPatch is a part of MDMConfig.
+type MDMConfigPatch struct {
+	AppleServerURL *string `json:"apple_server_url,omitempty"`
+}

@@ -1,0 +1,29 @@
+package apiv1
+
+import "time"
+
+// Enrollment is an entity that devices enroll through. It is Muster's own:
+// the enrollments of the first MDM plan.
+type Enrollment struct {
+	ID        int64     `json:"id"`
+	Name      string    `json:"name"`
+	Type      string    `json:"type" enum:"manual,automatic"`
+	EnrollURL string    `json:"enroll_url" doc:"Opened on the device it downloads an enrollment profile"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// CreateEnrollmentRequest makes an enrollment.
+type CreateEnrollmentRequest struct {
+	Name string `json:"name"`
+	Type string `json:"type,omitempty" enum:"manual" default:"manual"`
+}
+
+// EnrollmentResponse is one enrollment.
+type EnrollmentResponse struct {
+	Enrollment Enrollment `json:"enrollment"`
+}
+
+// EnrollmentsResponse lists enrollments.
+type EnrollmentsResponse struct {
+	Enrollments []Enrollment `json:"enrollments" nullable:"false"`
+}
