@@ -155,14 +155,13 @@ const createMigrationTable = `CREATE TABLE IF NOT EXISTS schema_migrations (
 // applied. Replicas that start together take turns under a lock. A migration
 // that was interrupted goes on where it stopped.
 func (db *DB) Migrate(ctx context.Context) (applied []string, err error) {
-	conn, err := db.write.Conn(ctx)
+	var conn *sql.Conn
 	if db.writer != nil {
-		conn, err = db.writer.conn, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("migrate: %w", err)
-	}
-	if db.writer == nil {
+		conn = db.writer.conn
+	} else {
+		if conn, err = db.write.Conn(ctx); err != nil {
+			return nil, fmt.Errorf("migrate: %w", err)
+		}
 		defer func() { err = errors.Join(err, conn.Close()) }()
 	}
 	unlock, err := db.lockSchema(ctx, conn)
@@ -193,15 +192,11 @@ func (db *DB) Migrate(ctx context.Context) (applied []string, err error) {
 // back schema changes, a migration is one transaction; MySQL cannot, so there
 // the number of statements done is recorded after each.
 func (db *DB) apply(ctx context.Context, conn *sql.Conn, m Migration) (bool, error) {
-	done := 0
-	row := conn.QueryRowContext(ctx, db.dialect.rebind("SELECT statements FROM schema_migrations WHERE version = ?"), m.Version)
-	if err := row.Scan(&done); err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return false, err
-	}
-	if done >= len(m.statements) {
-		return false, nil
-	}
 	if db.dialect == MySQL {
+		done, err := db.statementsDone(ctx, conn, m)
+		if err != nil || done >= len(m.statements) {
+			return false, err
+		}
 		for i := done; i < len(m.statements); i++ {
 			if _, err := conn.ExecContext(ctx, m.statements[i]); err != nil {
 				return false, fmt.Errorf("statement %d: %w", i+1, err)
@@ -217,6 +212,10 @@ func (db *DB) apply(ctx context.Context, conn *sql.Conn, m Migration) (bool, err
 		return false, err
 	}
 	defer func() { _ = tx.Rollback() }()
+	done, err := db.statementsDone(ctx, tx, m)
+	if err != nil || done >= len(m.statements) {
+		return false, err
+	}
 	for i, statement := range m.statements {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return false, fmt.Errorf("statement %d: %w", i+1, err)
@@ -228,6 +227,15 @@ func (db *DB) apply(ctx context.Context, conn *sql.Conn, m Migration) (bool, err
 	return true, tx.Commit()
 }
 
+func (db *DB) statementsDone(ctx context.Context, q plainQuerier, m Migration) (int, error) {
+	done := 0
+	row := q.QueryRowContext(ctx, db.dialect.rebind("SELECT statements FROM schema_migrations WHERE version = ?"), m.Version)
+	if err := row.Scan(&done); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, err
+	}
+	return done, nil
+}
+
 func (db *DB) record(ctx context.Context, q plainQuerier, m Migration, statements int) error {
 	query := db.dialect.upsert("schema_migrations", []string{"version", "name", "applied_at", "statements"},
 		[]string{"version"}, []string{"applied_at", "statements"})
@@ -236,7 +244,7 @@ func (db *DB) record(ctx context.Context, q plainQuerier, m Migration, statement
 }
 
 // lockSchema keeps other replicas from migrating. SQLite needs none: its file
-// belongs to one server, and migrations run in immediate transactions.
+// migrations run in immediate transactions, which exclude one another.
 func (db *DB) lockSchema(ctx context.Context, conn *sql.Conn) (unlock func() error, err error) {
 	ctx, cancel := context.WithTimeout(ctx, migrateLockTimeout)
 	defer cancel()
