@@ -66,6 +66,8 @@ type Identity struct {
 	NotBefore       time.Time
 	NotAfter        time.Time
 	DER             []byte
+	// UsedAt is when a request was first signed with it; zero: never.
+	UsedAt time.Time
 	// SupersededAt is when a renewed identity was first used instead. The old
 	// one stays good for its enrollment until it expires.
 	SupersededAt time.Time

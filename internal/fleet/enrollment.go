@@ -174,7 +174,8 @@ type EnrollmentChange struct {
 	Claim IdentityID
 	// Revoke makes every other identity of the enrollment useless.
 	Revoke bool
-	// Supersede notes that the claimed identity took over from older ones.
+	// Supersede notes that the identity took over from the enrollment's
+	// older ones.
 	Supersede IdentityID
 	// FinishRenewal completes renewal commands that were never acknowledged.
 	FinishRenewal bool

@@ -268,7 +268,10 @@ func (h *Host) Apply(v *Vitals, at time.Time) {
 	set(&h.ComputerName, v.DeviceName)
 	set(&h.Hostname, v.DeviceName)
 	set(&h.Build, v.Build)
-	set(&h.HardwareModel, v.Model)
+	if v.Model != "" {
+		h.HardwareModel = v.Model
+		h.Platform = PlatformOfModel(v.Model)
+	}
 	set(&h.PrimaryMAC, v.WiFiMAC)
 	if h.HardwareSerial == "" {
 		set(&h.HardwareSerial, v.Serial)

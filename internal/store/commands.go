@@ -133,8 +133,9 @@ func (s *session) queueFor(id fleet.CommandID, seq int64, targets []fleet.Target
 // Exchange is one turn on the command channel: it stores what the device
 // reported (nil: Idle), as decide says, and takes the next command, all in
 // one transaction. A report about a command that is not on the enrollment's
-// queue changes nothing. decide is not called then.
-func (c *Commands) Exchange(ctx context.Context, enrollment fleet.EnrollmentID, report *fleet.CommandReport,
+// queue changes nothing. decide is not called then. With only set, just
+// commands of that purpose are handed out.
+func (c *Commands) Exchange(ctx context.Context, enrollment fleet.EnrollmentID, report *fleet.CommandReport, only fleet.CommandPurpose,
 	decide func(fleet.CommandTarget) fleet.ReportOutcome) (*fleet.NextCommand, error) {
 	var next *fleet.NextCommand
 	err := c.db.update(ctx, func(s *session) error {
@@ -151,7 +152,7 @@ func (c *Commands) Exchange(ctx context.Context, enrollment fleet.EnrollmentID, 
 			}
 		}
 		var err error
-		if next, err = s.takeNext(enrollment); err != nil {
+		if next, err = s.takeNext(enrollment, only); err != nil {
 			return fmt.Errorf("take next command: %w", err)
 		}
 		if next == nil && known && report.Status.Final() {
@@ -220,12 +221,18 @@ func (s *session) finish(t *fleet.CommandTarget, out *fleet.ReportOutcome, r *fl
 
 // takeNext hands out the oldest command that is not put off. Nothing is
 // handed to an enrollment that is off.
-func (s *session) takeNext(enrollment fleet.EnrollmentID) (*fleet.NextCommand, error) {
+func (s *session) takeNext(enrollment fleet.EnrollmentID, only fleet.CommandPurpose) (*fleet.NextCommand, error) {
 	var n fleet.NextCommand
 	var seq int64
+	args := []any{int64(enrollment)}
+	cond := ""
+	if only != 0 {
+		cond = " AND c.purpose = ?"
+		args = append(args, int64(only))
+	}
 	found, err := s.get("SELECT q.command_id, q.seq, c.uuid, c.body FROM command_queue q JOIN commands c ON c.id = q.command_id"+
-		" JOIN enrollments e ON e.id = q.enrollment_id WHERE q.enrollment_id = ? AND q.held = FALSE AND e.state IN (2, 4)"+
-		" ORDER BY q.seq, q.command_id LIMIT 1", []any{int64(enrollment)}, &n.ID, &seq, &n.UUID, &n.Body)
+		" JOIN enrollments e ON e.id = q.enrollment_id WHERE q.enrollment_id = ? AND q.held = FALSE AND e.state IN (2, 4)"+cond+
+		" ORDER BY q.seq, q.command_id LIMIT 1", args, &n.ID, &seq, &n.UUID, &n.Body)
 	if err != nil || !found {
 		return nil, err
 	}

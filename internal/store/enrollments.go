@@ -52,20 +52,21 @@ func (s *session) enrollmentsOf(id fleet.HostID) ([]fleet.Enrollment, error) {
 // and its enrollment key: one indexed read, the only one of an idle poll.
 func (e *Enrollments) Caller(ctx context.Context, sha256 [32]byte, key string) (fleet.Caller, error) {
 	var c fleet.Caller
-	var notAfter, superseded, revoked int64
+	var notAfter, used, superseded, revoked int64
 	_, err := e.db.view(ctx).get(callerQuery, []any{key, sha256[:]},
-		&c.Identity.ID, &c.Identity.EnrollmentID, &c.Identity.Purpose, &notAfter, &superseded, &revoked,
+		&c.Identity.ID, &c.Identity.EnrollmentID, &c.Identity.Purpose, &notAfter, &used, &superseded, &revoked,
 		&c.Enrollment.ID, &c.Enrollment.HostID, &c.Enrollment.ParentID, &c.Enrollment.Channel, &c.Enrollment.State,
 		&c.CommandsPending)
 	if err != nil {
 		return fleet.Caller{}, fmt.Errorf("look up caller: %w", err)
 	}
 	c.Identity.SHA256 = sha256
-	c.Identity.NotAfter, c.Identity.SupersededAt, c.Identity.RevokedAt = timeOf(notAfter), timeOf(superseded), timeOf(revoked)
+	c.Identity.NotAfter, c.Identity.UsedAt = timeOf(notAfter), timeOf(used)
+	c.Identity.SupersededAt, c.Identity.RevokedAt = timeOf(superseded), timeOf(revoked)
 	return c, nil
 }
 
-const callerQuery = `SELECT i.id, i.enrollment_id, i.purpose, i.not_after, i.superseded_at, i.revoked_at,
+const callerQuery = `SELECT i.id, i.enrollment_id, i.purpose, i.not_after, i.used_at, i.superseded_at, i.revoked_at,
 	COALESCE(e.id, 0), COALESCE(e.host_id, 0), COALESCE(e.parent_id, 0), COALESCE(e.channel, 0), COALESCE(e.state, 0),
 	EXISTS (SELECT 1 FROM command_queue q WHERE q.enrollment_id = e.id)
 	FROM identities i LEFT JOIN enrollments e ON e.enroll_key = ? WHERE i.sha256 = ?`

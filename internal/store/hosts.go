@@ -324,6 +324,15 @@ func (s *session) applyVitals(id fleet.HostID, v *fleet.Vitals) error {
 	if err != nil || h == nil {
 		return err
 	}
+	before := h.Platform
 	h.Apply(v, s.db.clock())
+	if h.Platform != before {
+		if err := s.leaveBuiltinLabels(id); err != nil {
+			return err
+		}
+		if err := s.joinBuiltinLabels(id, h.Platform); err != nil {
+			return err
+		}
+	}
 	return s.putHost(h)
 }

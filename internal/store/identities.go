@@ -17,20 +17,20 @@ type Identities struct{ db *DB }
 func NewIdentities(db *DB) *Identities { return &Identities{db} }
 
 var identityCols = []string{"id", "sha256", "serial_hex", "public_key_sha256", "purpose", "enrollment_id", "profile_id",
-	"server_url", "checkin_url", "access_rights", "not_before", "not_after", "der", "created_at", "superseded_at", "revoked_at"}
+	"server_url", "checkin_url", "access_rights", "not_before", "not_after", "der", "created_at", "used_at", "superseded_at", "revoked_at"}
 
 var identitySelect = "SELECT " + strings.Join(identityCols, ", ") + " FROM identities"
 
 func scanIdentity(rows *sql.Rows) (fleet.Identity, error) {
 	var i fleet.Identity
 	var sum, key []byte
-	var notBefore, notAfter, created, superseded, revoked int64
+	var notBefore, notAfter, created, used, superseded, revoked int64
 	err := rows.Scan(&i.ID, &sum, &i.SerialHex, &key, &i.Purpose, &i.EnrollmentID, &i.ProfileID,
-		&i.ServerURL, &i.CheckInURL, &i.AccessRights, &notBefore, &notAfter, &i.DER, &created, &superseded, &revoked)
+		&i.ServerURL, &i.CheckInURL, &i.AccessRights, &notBefore, &notAfter, &i.DER, &created, &used, &superseded, &revoked)
 	copy(i.SHA256[:], sum)
 	copy(i.PublicKeySHA256[:], key)
 	i.NotBefore, i.NotAfter = timeOf(notBefore), timeOf(notAfter)
-	i.SupersededAt, i.RevokedAt = timeOf(superseded), timeOf(revoked)
+	i.UsedAt, i.SupersededAt, i.RevokedAt = timeOf(used), timeOf(superseded), timeOf(revoked)
 	return i, err
 }
 
@@ -135,7 +135,7 @@ func (s *session) addIdentity(i *fleet.Identity) error {
 	i.ID = fleet.IdentityID(id)
 	err = s.insertRows("identities", identityCols, [][]any{{id, i.SHA256[:], i.SerialHex, i.PublicKeySHA256[:], int64(i.Purpose),
 		int64(i.EnrollmentID), int64(i.ProfileID), i.ServerURL, i.CheckInURL, i.AccessRights,
-		micros(i.NotBefore), micros(i.NotAfter), i.DER, s.db.now(), micros(i.SupersededAt), micros(i.RevokedAt)}}, "")
+		micros(i.NotBefore), micros(i.NotAfter), i.DER, s.db.now(), micros(i.UsedAt), micros(i.SupersededAt), micros(i.RevokedAt)}}, "")
 	if err != nil {
 		return fmt.Errorf("store identity: %w", err)
 	}
@@ -152,8 +152,8 @@ func (i *Identities) Identity(ctx context.Context, sha256 [32]byte) (*fleet.Iden
 func (s *session) applyIdentities(c *fleet.EnrollmentChange, e *fleet.Enrollment) error {
 	now := s.db.now()
 	if c.Claim != 0 {
-		n, err := s.changed("UPDATE identities SET enrollment_id = ? WHERE id = ? AND enrollment_id IN (0, ?)",
-			int64(e.ID), int64(c.Claim), int64(e.ID))
+		n, err := s.changed("UPDATE identities SET enrollment_id = ?, used_at = ? WHERE id = ? AND enrollment_id IN (0, ?)",
+			int64(e.ID), now, int64(c.Claim), int64(e.ID))
 		if err != nil {
 			return fmt.Errorf("claim identity: %w", err)
 		}
@@ -168,6 +168,9 @@ func (s *session) applyIdentities(c *fleet.EnrollmentChange, e *fleet.Enrollment
 		}
 	}
 	if c.Supersede != 0 {
+		if err := s.exec("UPDATE identities SET used_at = ? WHERE id = ? AND used_at = 0", now, int64(c.Supersede)); err != nil {
+			return fmt.Errorf("note first use: %w", err)
+		}
 		if err := s.exec("UPDATE identities SET superseded_at = ? WHERE enrollment_id = ? AND id < ? AND superseded_at = 0",
 			now, int64(e.ID), int64(c.Supersede)); err != nil {
 			return fmt.Errorf("supersede identities: %w", err)

@@ -61,3 +61,9 @@ func (s *session) labelsOf(id fleet.HostID) ([]fleet.HostLabel, error) {
 		"SELECT l.id, l.name, l.builtin FROM label_members m JOIN labels l ON l.id = m.label_id WHERE m.host_id = ? ORDER BY l.id",
 		int64(id))
 }
+
+// leaveBuiltinLabels takes a host out of the built-in labels, when its
+// platform turns out to be another one.
+func (s *session) leaveBuiltinLabels(id fleet.HostID) error {
+	return s.exec("DELETE FROM label_members WHERE host_id = ? AND label_id IN (SELECT id FROM labels WHERE builtin = TRUE)", int64(id))
+}

@@ -184,6 +184,7 @@ CREATE TABLE identities (
 	not_after {{.Int}} NOT NULL,
 	der {{.Blob}} NOT NULL,
 	created_at {{.Int}} NOT NULL,
+	used_at {{.Int}} NOT NULL,
 	superseded_at {{.Int}} NOT NULL,
 	revoked_at {{.Int}} NOT NULL
 ){{.Opts}};
