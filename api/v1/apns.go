@@ -13,5 +13,5 @@ type PushCertificate struct {
 
 // CSRResponse is a certificate signing request for Apple's push portal.
 type CSRResponse struct {
-	CSR string `json:"csr" doc:"Base64 of what is to be uploaded"`
+	CSR []byte `json:"csr" doc:"Base64 of the file to upload at Apple"`
 }

@@ -1,0 +1,133 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	apiv1 "github.com/muster-mdm/muster/api/v1"
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+func (a *api) getConfig(ctx context.Context, _ *noInput) (*body[apiv1.Config], error) {
+	settings, err := a.settings.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return a.config(ctx, settings)
+}
+
+// config is the configuration as clients see it.
+func (a *api) config(ctx context.Context, s fleet.Settings) (*body[apiv1.Config], error) {
+	_, err := a.push.Certificate(ctx)
+	if err != nil && fleet.KindOf(err) != fleet.KindNotFound {
+		return nil, err
+	}
+	return reply(apiv1.Config{
+		OrgInfo:        apiv1.OrgInfo{OrgName: s.OrgName, OrgLogoURL: s.OrgLogoURL, OrgLogoURLLight: s.OrgLogoURLLight, ContactURL: s.ContactURL},
+		ServerSettings: apiv1.ServerSettings{ServerURL: s.ServerURL, LiveQueryDisabled: true, QueryReportsDisabled: true, ScriptsDisabled: true, AIFeaturesDisabled: true},
+		MDM:            apiv1.MDMConfig{AppleServerURL: s.AppleServerURL, EnabledAndConfigured: err == nil},
+		// Clients ask for a licence before they use half of what they know.
+		License: apiv1.License{Tier: "premium", Organization: s.OrgName, Expiration: time.Date(2100, time.January, 1, 0, 0, 0, 0, time.UTC), Note: "Muster needs no license"},
+	}), nil
+}
+
+type modifyConfigInput struct {
+	DryRun    bool   `query:"dry_run" doc:"Check and show, change nothing"`
+	Force     bool   `query:"force" doc:"Skip keys that this server does not have instead of refusing them"`
+	Overwrite string `query:"overwrite" doc:"Has no effect: what is not sent stays"`
+	RawBody   []byte
+	Body      apiv1.ConfigPatch
+}
+
+func (a *api) modifyConfig(ctx context.Context, in *modifyConfigInput) (*body[apiv1.Config], error) {
+	if !in.Force {
+		if err := refuseUnknownKeys(in.RawBody); err != nil {
+			return nil, err
+		}
+	}
+	settings, err := a.settings.Update(ctx, actorOf(ctx), func(s *fleet.Settings) error { return patchSettings(s, in.Body) }, in.DryRun)
+	if err != nil {
+		return nil, err
+	}
+	return a.config(ctx, settings)
+}
+
+// patchSettings applies what the patch holds.
+func patchSettings(s *fleet.Settings, patch apiv1.ConfigPatch) error {
+	var texts []struct{ from, to *string }
+	set := func(from, to *string) { texts = append(texts, struct{ from, to *string }{from, to}) }
+	if o := patch.OrgInfo; o != nil {
+		set(o.OrgName, &s.OrgName)
+		set(o.OrgLogoURL, &s.OrgLogoURL)
+		set(o.OrgLogoURLLight, &s.OrgLogoURLLight)
+		set(o.ContactURL, &s.ContactURL)
+	}
+	for _, t := range texts {
+		if t.from != nil {
+			*t.to = strings.TrimSpace(*t.from)
+		}
+	}
+	if p := patch.ServerSettings; p != nil && p.ServerURL != nil {
+		url, err := webURL("server_settings.server_url", *p.ServerURL)
+		if err != nil {
+			return err
+		}
+		s.ServerURL = url
+	}
+	if p := patch.MDM; p != nil && p.AppleServerURL != nil {
+		s.AppleServerURL = ""
+		if *p.AppleServerURL != "" {
+			url, err := webURL("mdm.apple_server_url", *p.AppleServerURL)
+			if err != nil {
+				return err
+			}
+			s.AppleServerURL = url
+		}
+	}
+	return nil
+}
+
+// refuseUnknownKeys names every key that the configuration does not have, so
+// that nobody believes in a setting that was dropped.
+func refuseUnknownKeys(raw []byte) error {
+	var sent map[string]any
+	if err := json.Unmarshal(raw, &sent); err != nil {
+		return fleet.Errorf(fleet.KindBadRequest, "The body is not a JSON object.")
+	}
+	unknown := unknownKeys("", sent, reflect.TypeFor[apiv1.Config]())
+	if len(unknown) == 0 {
+		return nil
+	}
+	slices.Sort(unknown)
+	err := &fleet.Error{Kind: fleet.KindInvalid}
+	for _, key := range unknown {
+		err.Fields = append(err.Fields, fleet.FieldError{Name: key, Reason: "is not a setting of this server"})
+	}
+	return err
+}
+
+// unknownKeys lists keys of sent, dotted, that the struct type has no field
+// for.
+func unknownKeys(prefix string, sent map[string]any, t reflect.Type) []string {
+	fields := map[string]reflect.Type{}
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		fields[name] = t.Field(i).Type
+	}
+	var out []string
+	for key, value := range sent {
+		field, ok := fields[key]
+		if !ok {
+			out = append(out, prefix+key)
+			continue
+		}
+		if inner, isObject := value.(map[string]any); isObject && field.Kind() == reflect.Struct && field.NumField() > 0 {
+			out = append(out, unknownKeys(prefix+key+".", inner, field)...)
+		}
+	}
+	return out
+}

@@ -1,0 +1,93 @@
+package httpapi
+
+import (
+	"context"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+// Access is who may do what: logins, users, sessions.
+type Access interface {
+	NeedsSetup(ctx context.Context) (bool, error)
+	Setup(ctx context.Context, admin fleet.User, password string, settings fleet.Settings, address string) (fleet.Viewer, string, error)
+	Login(ctx context.Context, email, password, address string) (fleet.Viewer, string, error)
+	Logout(ctx context.Context, v fleet.Viewer) error
+	Authenticate(ctx context.Context, token, address string) (fleet.Viewer, error)
+	Can(v fleet.Viewer, permission string) bool
+}
+
+// Users are the people and programs that use the API.
+type Users interface {
+	Users(ctx context.Context, page fleet.Page, query string) ([]fleet.User, error)
+	User(ctx context.Context, id fleet.UserID) (fleet.User, error)
+	CreateUser(ctx context.Context, actor fleet.Actor, u fleet.User, password string) (fleet.User, string, error)
+	UpdateUser(ctx context.Context, actor fleet.Actor, id fleet.UserID, change func(*fleet.User) error, password string) (fleet.User, error)
+	DeleteUser(ctx context.Context, actor fleet.Actor, id fleet.UserID) error
+	ChangePassword(ctx context.Context, v fleet.Viewer, oldPassword, newPassword string) error
+	ResetRequiredPassword(ctx context.Context, v fleet.Viewer, newPassword string) (fleet.User, error)
+	RequirePasswordReset(ctx context.Context, actor fleet.Actor, id fleet.UserID, require bool) (fleet.User, error)
+}
+
+// Sessions are logins and API tokens.
+type Sessions interface {
+	Session(ctx context.Context, id fleet.SessionID) (fleet.Session, error)
+	SessionsOf(ctx context.Context, id fleet.UserID) ([]fleet.Session, error)
+	DeleteSession(ctx context.Context, actor fleet.Actor, id fleet.SessionID) error
+	DeleteSessionsOf(ctx context.Context, actor fleet.Actor, id fleet.UserID) error
+}
+
+// Hosts finds and removes hosts. An unknown host is KindNotFound.
+type Hosts interface {
+	List(ctx context.Context, f fleet.HostFilter) ([]fleet.Host, fleet.PageMeta, error)
+	Count(ctx context.Context, f fleet.HostFilter) (int, error)
+	Host(ctx context.Context, id fleet.HostID) (*fleet.HostDetail, error)
+	// HostByIdentifier finds by host name, UUID or hardware serial; several
+	// are KindConflict listing them.
+	HostByIdentifier(ctx context.Context, identifier string) (*fleet.HostDetail, error)
+	Delete(ctx context.Context, actor fleet.Actor, id fleet.HostID) error
+}
+
+// Commands sends MDM commands and shows what came of them.
+type Commands interface {
+	Run(ctx context.Context, actor fleet.Actor, hostUUIDs []string, raw []byte) (cmd fleet.Command, failedUUIDs []string, err error)
+	RunByID(ctx context.Context, actor fleet.Actor, ids []fleet.HostID, raw []byte) (fleet.Command, []string, error)
+	// Results shows one command; an unknown one is KindNotFound.
+	Results(ctx context.Context, commandUUID string, hostIdentifier string) ([]fleet.CommandResult, error)
+	List(ctx context.Context, f fleet.CommandFilter, hostIdentifier string) ([]fleet.CommandResult, fleet.PageMeta, error)
+}
+
+// Enrollments keeps enrollment entities and makes profiles from them.
+type Enrollments interface {
+	CreateProfile(ctx context.Context, actor fleet.Actor, name string, kind fleet.EnrollmentKind) (fleet.EnrollmentProfile, error)
+	Profiles(ctx context.Context) ([]fleet.EnrollmentProfile, error)
+	DeleteProfile(ctx context.Context, actor fleet.Actor, id fleet.EnrollmentProfileID) error
+	// Mobileconfig mints a one-time challenge and returns the profile. id 0:
+	// the default manual enrollment, created on first use.
+	Mobileconfig(ctx context.Context, actor fleet.Actor, id fleet.EnrollmentProfileID, signed bool) ([]byte, error)
+	// MobileconfigByToken does it for whoever knows the entity's token; an
+	// unknown token is KindNotFound.
+	MobileconfigByToken(ctx context.Context, token string, address string, signed bool) ([]byte, error)
+	EnrollURL(p fleet.EnrollmentProfile) string
+	// TurnOff ends a host's enrollment; KindConflict when it has none.
+	TurnOff(ctx context.Context, actor fleet.Actor, host fleet.HostID) error
+}
+
+// Push keeps the APNs certificate.
+type Push interface {
+	// Certificate is KindNotFound when there is none.
+	Certificate(ctx context.Context) (*fleet.PushCertificate, error)
+	RequestCSR(ctx context.Context, actor fleet.Actor) (csrBase64 []byte, err error)
+	// SetCertificate stores the certificate. keyPEM empty: the key of the
+	// last RequestCSR. A changed topic is KindConflict naming how many devices
+	// are lost, unless forced.
+	SetCertificate(ctx context.Context, actor fleet.Actor, certPEM, keyPEM []byte, force bool) (*fleet.PushCertificate, error)
+	DeleteCertificate(ctx context.Context, actor fleet.Actor) error
+}
+
+// Settings keeps the organization's settings.
+type Settings interface {
+	Settings(ctx context.Context) (fleet.Settings, error)
+	// Update applies the change and returns what came out; with dryRun
+	// nothing is stored.
+	Update(ctx context.Context, actor fleet.Actor, change func(*fleet.Settings) error, dryRun bool) (fleet.Settings, error)
+}
