@@ -1,0 +1,255 @@
+package appledev
+
+import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Errors of a device.
+var (
+	// ErrNotEnrolled: the device has no MDM enrollment.
+	ErrNotEnrolled = errors.New("device is not enrolled")
+	// ErrOffline: the device has no network just now.
+	ErrOffline = errors.New("device is offline")
+	// ErrLost: a planned fault swallowed a result or its answer.
+	ErrLost = errors.New("a planned fault lost the message")
+)
+
+// Wakes tells devices of push notifications; sim/appleserver has two.
+type Wakes interface {
+	// Subscribe returns a channel that gets a value after one or more
+	// notifications for this token and topic. cancel must be called.
+	Subscribe(token []byte, topic string) (wake <-chan struct{}, cancel func())
+}
+
+// EventKind says what happened to a device.
+type EventKind uint8
+
+// Kinds of events.
+const (
+	EventEnrolled   EventKind = iota + 1
+	EventUnenrolled           // Detail says why
+	EventRenewed
+	EventCommand // RequestType and Status are set
+	EventError   // Err is set
+)
+
+// Event is something a device did, for demonstrations and tests.
+type Event struct {
+	Kind        EventKind
+	Serial      string
+	UDID        string
+	At          time.Time
+	RequestType string
+	CommandUUID string
+	Status      string
+	Detail      string
+	Err         error
+}
+
+// Defaults of Options.
+const (
+	DefaultRetryAfter = 5 * time.Second
+	DefaultTimeout    = 30 * time.Second
+)
+
+// Options are what devices share. The zero value works but for trust in the
+// server's certificate and pushes.
+type Options struct {
+	// Client sends every request; NewClient(nil, 0) when nil.
+	Client *http.Client
+	// Wakes are the pushes; nil: the device only polls.
+	Wakes Wakes
+	// PollInterval is how often Run polls without a push; 0: never.
+	PollInterval time.Duration
+	// RetryAfter is when Run tries again after an error or a NotNow.
+	RetryAfter time.Duration
+	Keys       Keys        // FreshKeys when nil
+	Digest     crypto.Hash // of Mdm-Signature; SHA-256 when 0
+	// OnEvent and OnRequest are called synchronously and must be fast and safe
+	// for concurrent use.
+	OnEvent   func(Event)
+	OnRequest func(Request)
+	// Reenroll is called by Run on a device that is no longer enrolled, and is
+	// expected to enroll it; nil: Run ends.
+	Reenroll func(context.Context, *Device) error
+	Clock    func() time.Time // time.Now when nil
+}
+
+// NewClient makes a client whose devices share connections, at most maxConns of
+// them per host (0: no bound), and trust roots (nil: the system's). It follows
+// redirects like Apple's devices, remembering none.
+func NewClient(roots *x509.CertPool, maxConns int) *http.Client {
+	return &http.Client{Timeout: DefaultTimeout, Transport: &http.Transport{
+		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		MaxConnsPerHost:     maxConns,
+		MaxIdleConnsPerHost: max(maxConns, 2),
+		Proxy:               http.ProxyFromEnvironment,
+	}}
+}
+
+// Device is one simulated device. Its methods are safe for concurrent use; one
+// connection runs at a time.
+type Device struct {
+	spec   Spec
+	o      Options
+	faults Faults
+
+	talking sync.Mutex // held through an enrollment or a connection
+
+	mu           sync.Mutex // guards what follows
+	random       *rand.Rand
+	name         string
+	awaiting     bool
+	enrolled     *enrollment
+	profiles     []installed
+	keychain     []*identity
+	declarations declarations
+	settings     map[string]dict
+}
+
+// installed is a profile in the store.
+type installed struct {
+	profile *profile
+	managed bool
+}
+
+// enrollment is a device under management. Fields change only while talking is
+// held.
+type enrollment struct {
+	profile  *profile
+	identity *identity
+	device   channel
+	user     *channel // nil: no user channel
+	notNow   bool     // the last status sent was NotNow: poll again later
+}
+
+// channel is what pushes and commands go through.
+type channel struct {
+	userID    string // "" on the device channel
+	shortName string
+	token     []byte
+	magic     string
+	unlock    []byte
+	unsent    *report // a result the server has not confirmed
+}
+
+// New makes a device that is not enrolled.
+func New(spec Spec, o Options) *Device {
+	if o.Client == nil {
+		o.Client = NewClient(nil, 0)
+	}
+	if o.Keys == nil {
+		o.Keys = FreshKeys{}
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.RetryAfter == 0 {
+		o.RetryAfter = DefaultRetryAfter
+	}
+	d := &Device{spec: spec, o: o}
+	d.reset()
+	return d
+}
+
+// reset is the state of a device out of its box. Tokens differ from those
+// before, as after a real wipe.
+func (d *Device) reset() {
+	seed := d.spec.Seed
+	if d.random != nil {
+		seed = d.random.Uint64()
+	}
+	d.random = rand.New(rand.NewPCG(seed, d.spec.Seed)) //nolint:gosec // repeatable, not secret
+	d.name = d.spec.Name
+	d.awaiting = d.spec.AwaitingConfiguration
+	d.enrolled = nil
+	d.profiles = nil
+	d.keychain = nil
+	d.declarations = declarations{}
+	d.settings = make(map[string]dict)
+}
+
+// Spec returns what the device is.
+func (d *Device) Spec() Spec { return d.spec }
+
+// Faults returns the device's planned faults.
+func (d *Device) Faults() *Faults { return &d.faults }
+
+// Enrolled reports whether the device is under management.
+func (d *Device) Enrolled() bool { return d.current() != nil }
+
+// Profiles returns the identifiers of the installed profiles, oldest first.
+func (d *Device) Profiles() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ids := make([]string, 0, len(d.profiles))
+	for _, p := range d.profiles {
+		ids = append(ids, p.profile.identifier)
+	}
+	return ids
+}
+
+// Certificate returns the MDM identity, or nil.
+func (d *Device) Certificate() *x509.Certificate {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.enrolled == nil {
+		return nil
+	}
+	return d.enrolled.identity.cert
+}
+
+// PushToken returns the device channel's token and topic; nil when not enrolled.
+func (d *Device) PushToken() (token []byte, topic string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.enrolled == nil {
+		return nil, ""
+	}
+	return d.enrolled.device.token, d.enrolled.profile.mdm.topic
+}
+
+// current returns the enrollment, or nil.
+func (d *Device) current() *enrollment {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.enrolled
+}
+
+// emit completes and reports an event.
+func (d *Device) emit(e Event) {
+	if d.o.OnEvent == nil {
+		return
+	}
+	e.Serial, e.UDID, e.At = d.spec.Serial, d.spec.UDID, d.o.Clock()
+	d.o.OnEvent(e)
+}
+
+// unenroll forgets the management. Managed profiles go with it; the rest of the
+// device stays.
+func (d *Device) unenroll(reason string) {
+	d.mu.Lock()
+	was := d.enrolled != nil
+	d.enrolled = nil
+	kept := d.profiles[:0]
+	for _, p := range d.profiles {
+		if !p.managed {
+			kept = append(kept, p)
+		}
+	}
+	d.profiles = kept
+	d.keychain = nil
+	d.declarations = declarations{}
+	d.mu.Unlock()
+	if was {
+		d.emit(Event{Kind: EventUnenrolled, Detail: reason})
+	}
+}

@@ -1,0 +1,168 @@
+package appledev
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/muster-mdm/muster/internal/codec/cms"
+)
+
+// maxAnswer bounds what a server may answer, in bytes.
+const maxAnswer = 32 << 20
+
+// Content types of contracts/apple.md 1.1.
+const (
+	typeCheckIn = "application/x-apple-aspen-mdm-checkin"
+	typeCommand = "application/x-apple-aspen-mdm"
+)
+
+// Request is one HTTP exchange, for measuring.
+type Request struct {
+	Op       string // "profile", "GetCACaps", "Authenticate", "Idle", "Acknowledged", ...
+	Status   int    // HTTP status; 0 with Err
+	Duration time.Duration
+	Err      error
+}
+
+// call is a request to be sent.
+type call struct {
+	op          string
+	method      string
+	url         string
+	contentType string
+	signature   string // Mdm-Signature
+	body        []byte
+}
+
+// response is what came back.
+type response struct {
+	status      int
+	contentType string
+	body        []byte
+}
+
+// send does one exchange and reports it to the request hook.
+func (d *Device) send(ctx context.Context, c call) (*response, error) {
+	if d.faults.offline(d.o.Clock()) {
+		return nil, ErrOffline
+	}
+	start := d.o.Clock()
+	resp, err := transact(ctx, d.o.Client, c)
+	r := Request{Op: c.op, Duration: d.o.Clock().Sub(start), Err: err}
+	if resp != nil {
+		r.Status = resp.status
+	}
+	if d.o.OnRequest != nil {
+		d.o.OnRequest(r)
+	}
+	return resp, err
+}
+
+// transact does one exchange.
+func transact(ctx context.Context, client *http.Client, c call) (*response, error) {
+	req, err := http.NewRequestWithContext(ctx, c.method, c.url, bytes.NewReader(c.body))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.op, err)
+	}
+	req.Header.Set("User-Agent", "MDM/1.0")
+	if c.contentType != "" {
+		req.Header.Set("Content-Type", c.contentType)
+	}
+	if c.signature != "" {
+		req.Header.Set("Mdm-Signature", c.signature)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.op, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("%s: read answer: %w", c.op, err)
+	}
+	contentType, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	return &response{status: resp.StatusCode, contentType: contentType, body: body}, nil
+}
+
+// StatusError is an HTTP status that is not 2xx.
+type StatusError struct {
+	Status int
+	Body   string // the beginning
+}
+
+// Error implements error.
+func (e *StatusError) Error() string { return fmt.Sprintf("HTTP %d: %s", e.Status, e.Body) }
+
+// ok reports a status of 2xx.
+func (r *response) ok() bool { return r.status/100 == 2 }
+
+// problem returns the status as an error.
+func (r *response) problem() error {
+	const shown = 200
+	return &StatusError{Status: r.status, Body: string(r.body[:min(len(r.body), shown)])}
+}
+
+// must turns any status but 2xx into an error.
+func (d *Device) must(r *response, err error) (*response, error) {
+	if err != nil {
+		return nil, err
+	}
+	if !r.ok() {
+		return nil, r.problem()
+	}
+	return r, nil
+}
+
+// signedCall encodes a message and signs it with an identity, as SignMessage
+// asks: the signature covers exactly the body.
+func (d *Device) signedCall(op, url, contentType string, message dict, id *identity) (call, error) {
+	body, err := message.encode()
+	if err != nil {
+		return call{}, err
+	}
+	signed := body
+	if d.faults.wrongSignature() {
+		signed = append([]byte(" "), body...)
+	}
+	der, err := cms.SignWith(signed, cms.Signing{Certificate: id.cert, Key: id.key, Detached: true, Digest: d.o.Digest})
+	if err != nil {
+		return call{}, fmt.Errorf("sign message: %w", err)
+	}
+	return call{
+		op: op, method: http.MethodPut, url: url, contentType: contentType, body: body,
+		signature: base64.StdEncoding.EncodeToString(der),
+	}, nil
+}
+
+// Prepared is a request signed beforehand. It can be sent any number of times.
+type Prepared struct{ c call }
+
+// PrepareIdle signs an Idle of the device channel for later.
+func (d *Device) PrepareIdle() (*Prepared, error) {
+	d.talking.Lock()
+	defer d.talking.Unlock()
+	e := d.current()
+	if e == nil {
+		return nil, ErrNotEnrolled
+	}
+	c, err := d.signedCall("Idle", e.profile.mdm.serverURL, typeCommand, dict{"Status": "Idle", "UDID": d.spec.UDID}, e.identity)
+	if err != nil {
+		return nil, err
+	}
+	return &Prepared{c: c}, nil
+}
+
+// Send sends the request and returns status and answer.
+func (p *Prepared) Send(ctx context.Context, client *http.Client) (status int, body []byte, err error) {
+	resp, err := transact(ctx, client, p.c)
+	if err != nil {
+		return 0, nil, err
+	}
+	return resp.status, resp.body, nil
+}
