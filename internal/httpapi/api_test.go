@@ -19,6 +19,7 @@ import (
 	apiv1 "github.com/muster-mdm/muster/api/v1"
 	"github.com/muster-mdm/muster/internal/access"
 	"github.com/muster-mdm/muster/internal/fleet"
+	"github.com/muster-mdm/muster/internal/httpapi/httpapitest"
 )
 
 var update = flag.Bool("update", false, "write docs/openapi.json anew")
@@ -26,22 +27,23 @@ var update = flag.Bool("update", false, "write docs/openapi.json anew")
 // bench is the API over fakes.
 type bench struct {
 	*API
-	access      *fakeAccess
-	users       *fakeUsers
-	hosts       *fakeHosts
-	commands    *fakeCommands
-	enrollments *fakeEnrollments
-	push        *fakePush
-	settings    *fakeSettings
+	access      *httpapitest.Access
+	users       *httpapitest.Users
+	hosts       *httpapitest.Hosts
+	commands    *httpapitest.Commands
+	enrollments *httpapitest.Enrollments
+	push        *httpapitest.Push
+	settings    *httpapitest.Settings
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{access: &fakeAccess{}, users: &fakeUsers{}, hosts: &fakeHosts{}, commands: &fakeCommands{},
-		enrollments: &fakeEnrollments{}, push: &fakePush{}, settings: &fakeSettings{current: fleet.Settings{OrgName: "Acme", ServerURL: "https://old.example.com"}}}
+	can := func(role fleet.Role, permission string) bool { return access.Can(role, access.Permission(permission)) }
+	b := &bench{access: &httpapitest.Access{Allow: can}, users: &httpapitest.Users{}, hosts: &httpapitest.Hosts{}, commands: &httpapitest.Commands{},
+		enrollments: &httpapitest.Enrollments{}, push: &httpapitest.Push{}, settings: &httpapitest.Settings{Current: fleet.Settings{OrgName: "Acme", ServerURL: "https://old.example.com"}}}
 	api, err := New(Options{
-		Access: b.access, Users: b.users, Sessions: fakeSessions{}, Hosts: b.hosts, Commands: b.commands, Enrollments: b.enrollments,
-		Push: b.push, Settings: b.settings, Version: apiv1.Version{Version: "1.2.3"}, Now: func() time.Time { return testNow },
+		Access: b.access, Users: b.users, Sessions: httpapitest.Sessions{}, Hosts: b.hosts, Commands: b.commands, Enrollments: b.enrollments,
+		Push: b.push, Settings: b.settings, Version: apiv1.Version{Version: "1.2.3"}, Now: httpapitest.Now,
 		PageSize: 500, CommandTargets: 3, EnrollmentsPerHour: 2,
 	})
 	if err != nil {
@@ -246,7 +248,7 @@ func TestSetupKeepsWhatTheServerWasStartedWith(t *testing.T) {
 	b := newBench(t)
 	status, body, _ := b.as(t, "", "POST", "/api/setup",
 		`{"admin":{"admin":true,"email":"a@b.c","name":"A","password":"p","password_confirmation":"p"},"org_info":{"org_name":"New"},"server_url":"https://mdm.example.com/"}`)
-	if status != 200 || body["token"] != "token-admin" || body["server_url"] != "https://mdm.example.com" || b.access.settings.OrgName != "New" {
+	if status != 200 || body["token"] != "token-admin" || body["server_url"] != "https://mdm.example.com" || b.access.Applied.OrgName != "New" {
 		t.Errorf("got %d %v", status, body)
 	}
 	if _, ok := body["osquery_enroll_secret"]; !ok {
@@ -282,7 +284,7 @@ func TestUsersNeverShowTheirHash(t *testing.T) {
 		}
 	}
 	status, body, _ := b.call(t, "POST", "/api/v1/fleet/users/admin", `{"name":"CI","email":"ci@b.c","global_role":"gitops","api_only":true,"sso_enabled":false,"teams":[]}`)
-	if status != 200 || body["token"] != "api-token" || b.users.created.Role != fleet.RoleGitOps {
+	if status != 200 || body["token"] != "api-token" || b.users.Created.Role != fleet.RoleGitOps {
 		t.Errorf("got %d %v", status, body)
 	}
 }
@@ -332,9 +334,9 @@ func TestHostFilters(t *testing.T) {
 		{"connected_to_fleet=true", fleet.HostFilter{Page: page, MDM: on}},
 		{"mdm_name=Fleet&mdm_enrollment_status=pending", fleet.HostFilter{Page: page, MDM: []fleet.MDMStatus{fleet.MDMPending}}},
 		{"mdm_enrollment_status=manual&connected_to_fleet=true", fleet.HostFilter{Page: page, MDM: []fleet.MDMStatus{fleet.MDMManual}}},
-		{"status=online", fleet.HostFilter{Page: page, SeenAfter: testNow.Add(-onlineWithin)}},
-		{"status=mia", fleet.HostFilter{Page: page, SeenBefore: testNow.Add(-missingAfter)}},
-		{"status=new", fleet.HostFilter{Page: page, CreatedAfter: testNow.Add(-newWithin)}},
+		{"status=online", fleet.HostFilter{Page: page, SeenAfter: httpapitest.Now().Add(-onlineWithin)}},
+		{"status=mia", fleet.HostFilter{Page: page, SeenBefore: httpapitest.Now().Add(-missingAfter)}},
+		{"status=new", fleet.HostFilter{Page: page, CreatedAfter: httpapitest.Now().Add(-newWithin)}},
 	} {
 		t.Run(tt.query, func(t *testing.T) {
 			b := newBench(t)
@@ -342,7 +344,7 @@ func TestHostFilters(t *testing.T) {
 			if status != 200 {
 				t.Fatalf("%d %v", status, body)
 			}
-			got, _ := json.Marshal(b.hosts.filter)
+			got, _ := json.Marshal(b.hosts.Filter)
 			want, _ := json.Marshal(tt.want)
 			if string(got) != string(want) {
 				t.Errorf("got  %s\nwant %s", got, want)
@@ -355,7 +357,7 @@ func TestHostFilters(t *testing.T) {
 	for _, nothing := range []string{"mdm_name=Jamf", "mdm_enrollment_status=pending&connected_to_fleet=true"} {
 		b := newBench(t)
 		status, body, _ := b.call(t, "GET", "/api/v1/fleet/hosts?"+nothing, "")
-		if status != 200 || b.hosts.asked != 0 || len(body["hosts"].([]any)) != 0 {
+		if status != 200 || b.hosts.Asked != 0 || len(body["hosts"].([]any)) != 0 {
 			t.Errorf("%s: %d %v", nothing, status, body)
 		}
 	}
@@ -375,11 +377,11 @@ func TestTheStatusOfAHost(t *testing.T) {
 		{"announced long ago and not heard of", 48 * time.Hour, -1, "offline"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h := fleet.Host{CreatedAt: testNow.Add(-tt.created)}
+			h := fleet.Host{CreatedAt: httpapitest.Now().Add(-tt.created)}
 			if tt.seen >= 0 {
-				h.SeenAt = testNow.Add(-tt.seen)
+				h.SeenAt = httpapitest.Now().Add(-tt.seen)
 			}
-			if got := hostStatus(&h, testNow); got != tt.want {
+			if got := hostStatus(&h, httpapitest.Now()); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
@@ -398,8 +400,8 @@ func TestHostsByIdentifierAndTheirMDM(t *testing.T) {
 		t.Errorf("mdm: %d %v", status, body)
 	}
 	for _, call := range [][2]string{{"DELETE", "/api/v1/fleet/hosts/7/mdm"}, {"PATCH", "/api/latest/fleet/mdm/hosts/7/unenroll"}} {
-		b.enrollments.turnedOff = 0
-		if status, _, _ := b.call(t, call[0], call[1], ""); status != http.StatusNoContent || b.enrollments.turnedOff != 7 {
+		b.enrollments.TurnedOff = 0
+		if status, _, _ := b.call(t, call[0], call[1], ""); status != http.StatusNoContent || b.enrollments.TurnedOff != 7 {
 			t.Errorf("%v: %d", call, status)
 		}
 	}
@@ -411,15 +413,15 @@ func TestCommandsAreTakenInEverySpelling(t *testing.T) {
 		for _, path := range []string{"/api/v1/fleet/commands/run", "/api/latest/fleet/mdm/commands/run"} {
 			b := newBench(t)
 			status, body, _ := b.call(t, "POST", path, `{"command":"`+encoding.EncodeToString(plist)+`","host_uuids":["UDID-7"]}`)
-			if status != 200 || body["command_uuid"] != "cmd-1" || body["platform"] != "darwin" || !bytes.Equal(b.commands.raw, plist) {
-				t.Errorf("%s: %d %v %q", path, status, body, b.commands.raw)
+			if status != 200 || body["command_uuid"] != "cmd-1" || body["platform"] != "darwin" || !bytes.Equal(b.commands.Raw, plist) {
+				t.Errorf("%s: %d %v %q", path, status, body, b.commands.Raw)
 			}
 		}
 	}
 	b := newBench(t)
 	command := base64.StdEncoding.EncodeToString(plist)
 	status, body, _ := b.call(t, "POST", "/api/v1/fleet/commands/run", `{"command":"`+command+`","host_ids":[7,8]}`)
-	if status != 200 || len(b.commands.ids) != 2 || body["failed_uuids"].([]any)[0] != "UDID-8" {
+	if status != 200 || len(b.commands.IDs) != 2 || body["failed_uuids"].([]any)[0] != "UDID-8" {
 		t.Errorf("by id: %d %v", status, body)
 	}
 	for _, targets := range []string{`"host_uuids":[]`, `"host_uuids":["a","b","c","d"]`, `"host_uuids":["a"],"host_ids":[1]`} {
@@ -454,8 +456,8 @@ func TestCommandResults(t *testing.T) {
 		t.Errorf("by device: %v", body)
 	}
 	status, _, _ = b.call(t, "GET", "/api/v1/fleet/commands?command_status=pending,Error&request_type=DeviceLock", "")
-	if status != 200 || len(b.commands.filter.Statuses) != 2 || b.commands.filter.RequestType != "DeviceLock" {
-		t.Errorf("list: %d %+v", status, b.commands.filter)
+	if status != 200 || len(b.commands.Filter.Statuses) != 2 || b.commands.Filter.RequestType != "DeviceLock" {
+		t.Errorf("list: %d %+v", status, b.commands.Filter)
 	}
 }
 
@@ -464,8 +466,8 @@ func TestEnrollmentProfilesAreFilesForAppleDevices(t *testing.T) {
 	for _, path := range []string{"/api/v1/fleet/enrollment_profiles/manual", "/api/latest/fleet/mdm/manual_enrollment_profile", "/api/v1/fleet/enrollments/3/profile"} {
 		for suffix, signed := range map[string]bool{"": true, "?signed=false": false} {
 			status, _, header := b.call(t, "GET", path+suffix, "")
-			if status != 200 || header.Get("Content-Type") != mobileconfigType || header.Get("Cache-Control") != "no-store" || b.enrollments.signed != signed {
-				t.Errorf("%s%s: %d %v signed=%v", path, suffix, status, header, b.enrollments.signed)
+			if status != 200 || header.Get("Content-Type") != mobileconfigType || header.Get("Cache-Control") != "no-store" || b.enrollments.Signed != signed {
+				t.Errorf("%s%s: %d %v signed=%v", path, suffix, status, header, b.enrollments.Signed)
 			}
 		}
 	}
@@ -522,11 +524,11 @@ func TestPushCertificateUploads(t *testing.T) {
 	const path = "/api/v1/fleet/mdm/apple/apns_certificate"
 	b := newBench(t)
 	status, body := upload(t, b, path, map[string]string{"certificate": "PEM"}, nil)
-	if status != http.StatusAccepted || string(b.push.cert) != "PEM" || b.push.key != nil || b.push.force || body["topic"] == nil {
+	if status != http.StatusAccepted || string(b.push.Cert) != "PEM" || b.push.Key != nil || b.push.Force || body["topic"] == nil {
 		t.Errorf("certificate alone: %d %v %+v", status, body, b.push)
 	}
 	status, _ = upload(t, b, path, map[string]string{"certificate": "PEM", "private_key": "KEY"}, map[string]string{"force": "true"})
-	if status != http.StatusAccepted || string(b.push.key) != "KEY" || !b.push.force {
+	if status != http.StatusAccepted || string(b.push.Key) != "KEY" || !b.push.Force {
 		t.Errorf("with a key: %d %+v", status, b.push)
 	}
 	status, body = upload(t, b, path, map[string]string{"pkcs12": "rubbish"}, map[string]string{"password": "hunter2"})
@@ -538,7 +540,7 @@ func TestPushCertificateUploads(t *testing.T) {
 		t.Fatal(err)
 	}
 	status, body = upload(t, b, path, map[string]string{"pkcs12": string(p12)}, map[string]string{"password": "test"})
-	if status != http.StatusAccepted || !bytes.HasPrefix(b.push.cert, []byte("-----BEGIN CERTIFICATE")) || !bytes.HasPrefix(b.push.key, []byte("-----BEGIN PRIVATE KEY")) {
+	if status != http.StatusAccepted || !bytes.HasPrefix(b.push.Cert, []byte("-----BEGIN CERTIFICATE")) || !bytes.HasPrefix(b.push.Key, []byte("-----BEGIN PRIVATE KEY")) {
 		t.Errorf("a .p12: %d %v", status, body)
 	}
 	if status, body = upload(t, b, path, nil, map[string]string{"force": "true"}); status != 422 {
@@ -560,19 +562,19 @@ func TestConfigIsMerged(t *testing.T) {
 	const path = "/api/v1/fleet/config"
 	b := newBench(t)
 	status, body, _ := b.call(t, "PATCH", path, `{"org_info":{"org_name":"New"},"mdm":{"apple_server_url":"https://apple.example.com/","enabled_and_configured":false},"license":{"tier":"free"}}`)
-	if status != 200 || b.settings.current.OrgName != "New" || b.settings.current.ServerURL != "https://old.example.com" || b.settings.current.AppleServerURL != "https://apple.example.com" {
-		t.Errorf("got %d %v %+v", status, body, b.settings.current)
+	if status != 200 || b.settings.Current.OrgName != "New" || b.settings.Current.ServerURL != "https://old.example.com" || b.settings.Current.AppleServerURL != "https://apple.example.com" {
+		t.Errorf("got %d %v %+v", status, body, b.settings.Current)
 	}
-	if status, _, _ := b.call(t, "PATCH", path+"?dry_run=true", `{"org_info":{"org_name":"Never"}}`); status != 200 || b.settings.current.OrgName != "New" {
-		t.Errorf("a dry run: %d %+v", status, b.settings.current)
+	if status, _, _ := b.call(t, "PATCH", path+"?dry_run=true", `{"org_info":{"org_name":"Never"}}`); status != 200 || b.settings.Current.OrgName != "New" {
+		t.Errorf("a dry run: %d %+v", status, b.settings.Current)
 	}
 	status, body, _ = b.call(t, "PATCH", path, `{"org_info":{"org_nme":"x","contact_url":"y"},"agent_options":{}}`)
 	faults := body["errors"].([]any)
 	if status != 422 || len(faults) != 2 || faults[0].(map[string]any)["name"] != "agent_options" || faults[1].(map[string]any)["name"] != "org_info.org_nme" {
 		t.Errorf("unknown keys: %d %v", status, body)
 	}
-	if status, _, _ := b.call(t, "PATCH", path+"?force=true", `{"agent_options":{},"org_info":{"contact_url":"y"}}`); status != 200 || b.settings.current.ContactURL != "y" {
-		t.Errorf("forced: %d %+v", status, b.settings.current)
+	if status, _, _ := b.call(t, "PATCH", path+"?force=true", `{"agent_options":{},"org_info":{"contact_url":"y"}}`); status != 200 || b.settings.Current.ContactURL != "y" {
+		t.Errorf("forced: %d %+v", status, b.settings.Current)
 	}
 	if status, _, _ := b.call(t, "PATCH", path, `{"server_settings":{"server_url":"nonsense"}}`); status != 422 {
 		t.Errorf("a bad URL: %d", status)
