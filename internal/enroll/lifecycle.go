@@ -7,13 +7,13 @@ type Event uint8
 
 // Events of the life cycle.
 const (
-	Authenticated  Event = iota // Authenticate with an identity issued to enroll
-	Reauthenticated             // Authenticate with an identity issued to renew this enrollment
-	TokenUpdated                // TokenUpdate
-	Renewed                     // the first request signed with a renewed identity
-	CheckedOut                  // CheckOut
-	TurnedOff                   // a person turned MDM off
-	HostGone                    // a request of an enrollment whose host record was deleted
+	Authenticated   Event = iota // Authenticate with an identity issued to enroll
+	Reauthenticated              // Authenticate with an identity issued to renew this enrollment
+	TokenUpdated                 // TokenUpdate
+	Renewed                      // the first request signed with a renewed identity
+	CheckedOut                   // CheckOut
+	TurnedOff                    // a person turned MDM off
+	HostGone                     // a request of an enrollment whose host record was deleted
 	eventCount
 )
 

@@ -59,6 +59,7 @@ type Identity struct {
 	PublicKeySHA256 [32]byte // of the SubjectPublicKeyInfo
 	Purpose         Purpose
 	EnrollmentID    EnrollmentID // 0 until the first Authenticate claims it
+	EnrollmentKey   string       // of that enrollment; only where a Caller is looked up
 	ProfileID       EnrollmentProfileID
 	ServerURL       string
 	CheckInURL      string

@@ -176,3 +176,17 @@ type NextCommand struct {
 	UUID string
 	Body []byte
 }
+
+// PushResult is APNs' answer to one push (contracts/apple.md 2).
+type PushResult struct {
+	// OK: accepted, which is no proof of delivery.
+	OK bool
+	// Reason as APNs gave it, or what failed on the way.
+	Reason string
+	// Dead: the token is no longer good and the device must update it first.
+	Dead bool
+	// DeadAt is when Apple saw the token die; zero: not told.
+	DeadAt time.Time
+	// Stop: pushes as a whole do not work (certificate, connection).
+	Stop bool
+}

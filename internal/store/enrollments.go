@@ -54,7 +54,7 @@ func (e *Enrollments) Caller(ctx context.Context, sha256 [32]byte, key string) (
 	var c fleet.Caller
 	var notAfter, used, superseded, revoked int64
 	_, err := e.db.view(ctx).get(callerQuery, []any{key, sha256[:]},
-		&c.Identity.ID, &c.Identity.EnrollmentID, &c.Identity.Purpose, &notAfter, &used, &superseded, &revoked,
+		&c.Identity.ID, &c.Identity.EnrollmentID, &c.Identity.EnrollmentKey, &c.Identity.Purpose, &notAfter, &used, &superseded, &revoked,
 		&c.Enrollment.ID, &c.Enrollment.HostID, &c.Enrollment.ParentID, &c.Enrollment.Channel, &c.Enrollment.State,
 		&c.CommandsPending)
 	if err != nil {
@@ -66,10 +66,11 @@ func (e *Enrollments) Caller(ctx context.Context, sha256 [32]byte, key string) (
 	return c, nil
 }
 
-const callerQuery = `SELECT i.id, i.enrollment_id, i.purpose, i.not_after, i.used_at, i.superseded_at, i.revoked_at,
+const callerQuery = `SELECT i.id, i.enrollment_id, COALESCE(own.enroll_key, ''), i.purpose, i.not_after, i.used_at, i.superseded_at, i.revoked_at,
 	COALESCE(e.id, 0), COALESCE(e.host_id, 0), COALESCE(e.parent_id, 0), COALESCE(e.channel, 0), COALESCE(e.state, 0),
 	EXISTS (SELECT 1 FROM command_queue q WHERE q.enrollment_id = e.id)
-	FROM identities i LEFT JOIN enrollments e ON e.enroll_key = ? WHERE i.sha256 = ?`
+	FROM identities i LEFT JOIN enrollments e ON e.enroll_key = ? LEFT JOIN enrollments own ON own.id = i.enrollment_id AND own.id <> COALESCE(e.id, 0)
+	WHERE i.sha256 = ?`
 
 // ByKey returns an enrollment; nil when there is none.
 func (e *Enrollments) ByKey(ctx context.Context, key string) (*fleet.Enrollment, error) {

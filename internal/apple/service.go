@@ -1,0 +1,197 @@
+package apple
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/micromdm/nanomdm/mdm"
+	"github.com/micromdm/nanomdm/service"
+
+	"github.com/muster-mdm/muster/internal/codec/mdmcmd"
+	"github.com/muster-mdm/muster/internal/codec/plist"
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+// Lifecycle carries enrollment messages out.
+type Lifecycle interface {
+	Authenticate(ctx context.Context, identity fleet.IdentityID, m fleet.Authenticate) error
+	TokenUpdate(ctx context.Context, m fleet.TokenUpdate) error
+	CheckOut(ctx context.Context, key fleet.EnrollmentKey) error
+	Renewed(ctx context.Context, key fleet.EnrollmentKey, identity fleet.IdentityID) error
+	Revive(ctx context.Context, key fleet.EnrollmentKey) error
+	SetBootstrapToken(ctx context.Context, key fleet.EnrollmentKey, token []byte) error
+	BootstrapToken(ctx context.Context, key fleet.EnrollmentKey) ([]byte, error)
+}
+
+// Commands is the queue and history.
+type Commands interface {
+	// Exchange stores a report (nil: Idle) as decide says and takes the next
+	// command, in one transaction.
+	Exchange(ctx context.Context, enrollment fleet.EnrollmentID, report *fleet.CommandReport, only fleet.CommandPurpose,
+		decide func(fleet.CommandTarget) fleet.ReportOutcome) (*fleet.NextCommand, error)
+}
+
+// Decide is the pure decision about a report.
+type Decide func(t fleet.CommandTarget, r fleet.CommandReport, answer plist.Dict) fleet.ReportOutcome
+
+// Declarations answers the declarative management endpoints.
+type Declarations interface {
+	// Answer returns the JSON body; nil for an empty one. KindNotFound makes
+	// the device drop a declaration.
+	Answer(ctx context.Context, key fleet.EnrollmentKey, endpoint string, data []byte) ([]byte, error)
+}
+
+// Service is Muster's own service at NanoMDM's seam.
+type Service struct {
+	lifecycle    Lifecycle
+	commands     Commands
+	decide       Decide
+	declarations Declarations
+	clock        func() time.Time
+}
+
+var _ service.CheckinAndCommandService = (*Service)(nil)
+
+// NewService returns the service.
+func NewService(lifecycle Lifecycle, commands Commands, decide Decide, declarations Declarations, clock func() time.Time) *Service {
+	return &Service{lifecycle: lifecycle, commands: commands, decide: decide, declarations: declarations, clock: clock}
+}
+
+// Authenticate begins an enrollment.
+func (s *Service) Authenticate(r *mdm.Request, _ *mdm.Authenticate) error {
+	m, err := messageOf(r.Context())
+	if err != nil {
+		return err
+	}
+	msg, err := m.checkin.Authenticate()
+	if err != nil {
+		return fleet.Errorf(fleet.KindBadRequest, "%s", err.Error())
+	}
+	return s.lifecycle.Authenticate(r.Context(), m.caller.Identity.ID, msg)
+}
+
+// TokenUpdate stores what pushes need.
+func (s *Service) TokenUpdate(r *mdm.Request, _ *mdm.TokenUpdate) error {
+	m, err := messageOf(r.Context())
+	if err != nil {
+		return err
+	}
+	msg, err := m.checkin.TokenUpdate()
+	if err != nil {
+		return fleet.Errorf(fleet.KindBadRequest, "%s", err.Error())
+	}
+	return s.lifecycle.TokenUpdate(r.Context(), msg)
+}
+
+// CheckOut ends an enrollment.
+func (s *Service) CheckOut(r *mdm.Request, _ *mdm.CheckOut) error {
+	m, err := messageOf(r.Context())
+	if err != nil {
+		return err
+	}
+	return s.lifecycle.CheckOut(r.Context(), m.key)
+}
+
+// UserAuthenticate declines to manage network users.
+func (s *Service) UserAuthenticate(*mdm.Request, *mdm.UserAuthenticate) ([]byte, error) {
+	return nil, declineUser
+}
+
+// SetBootstrapToken escrows a bootstrap token.
+func (s *Service) SetBootstrapToken(r *mdm.Request, msg *mdm.SetBootstrapToken) error {
+	m, err := messageOf(r.Context())
+	if err != nil {
+		return err
+	}
+	return s.lifecycle.SetBootstrapToken(r.Context(), m.key, msg.BootstrapToken.BootstrapToken)
+}
+
+// GetBootstrapToken returns the escrowed bootstrap token.
+func (s *Service) GetBootstrapToken(r *mdm.Request, _ *mdm.GetBootstrapToken) (*mdm.BootstrapToken, error) {
+	m, err := messageOf(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	token, err := s.lifecycle.BootstrapToken(r.Context(), m.key)
+	if err != nil {
+		return nil, err
+	}
+	return &mdm.BootstrapToken{BootstrapToken: token}, nil
+}
+
+// DeclarativeManagement answers the device's question about declarations.
+func (s *Service) DeclarativeManagement(r *mdm.Request, msg *mdm.DeclarativeManagement) ([]byte, error) {
+	m, err := messageOf(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	return s.declarations.Answer(r.Context(), m.key, msg.Endpoint, msg.Data)
+}
+
+// GetToken refuses: no token service is configured (contracts/apple.md 1.4).
+func (s *Service) GetToken(_ *mdm.Request, msg *mdm.GetToken) (*mdm.GetTokenResponse, error) {
+	return nil, service.NewHTTPStatusError(http.StatusBadRequest,
+		fleet.Errorf(fleet.KindBadRequest, "there is no token service of type %.80q", msg.TokenServiceType))
+}
+
+// ReturnToService tells a device that it need not come back by itself.
+func (s *Service) ReturnToService(context.Context, fleet.EnrollmentKey) ([]byte, error) {
+	return plist.Marshal(map[string]any{"ReturnToService": map[string]any{"Enabled": false}})
+}
+
+// CommandAndReportResults stores a report and hands out the next command.
+func (s *Service) CommandAndReportResults(r *mdm.Request, results *mdm.CommandResults) (*mdm.Command, error) {
+	ctx := r.Context()
+	m, err := messageOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if m.caller.Enrollment.HostID == 0 {
+		if err := s.lifecycle.Revive(ctx, m.key); err != nil {
+			return nil, err
+		}
+	}
+	var report *fleet.CommandReport
+	var decide func(fleet.CommandTarget) fleet.ReportOutcome
+	if status, ok := mdmcmd.ParseStatus(results.Status); ok {
+		report = &fleet.CommandReport{Key: m.key, Identity: m.caller.Identity.ID, CommandUUID: results.CommandUUID, Status: status,
+			ErrorChain: mdmcmd.ErrorChain(m.report.Dict), Body: m.report.Raw, At: s.clock()}
+		decide = func(t fleet.CommandTarget) fleet.ReportOutcome { return s.decide(t, *report, m.report.Dict) }
+	}
+	// An expired identity gets nothing but the command that renews it.
+	only := fleet.CommandPurpose(0)
+	if m.expired {
+		only = fleet.CommandRenew
+	}
+	next, err := s.commands.Exchange(ctx, m.caller.Enrollment.ID, report, only, decide)
+	if err != nil || next == nil {
+		return nil, err
+	}
+	return &mdm.Command{CommandUUID: next.UUID, Raw: next.Body}, nil
+}
+
+// NoDeclarations answers every device with the empty manifest.
+type NoDeclarations struct{}
+
+// emptyToken stands for the empty set: as long as it stays, devices stop here.
+const emptyToken = "empty"
+
+// emptySince is when the empty set began: a time that never changes.
+const emptySince = "2026-01-01T00:00:00Z"
+
+// Answer implements Declarations.
+func (NoDeclarations) Answer(_ context.Context, _ fleet.EnrollmentKey, endpoint string, _ []byte) ([]byte, error) {
+	switch {
+	case endpoint == "tokens":
+		return []byte(`{"SyncTokens":{"DeclarationsToken":"` + emptyToken + `","Timestamp":"` + emptySince + `"}}`), nil
+	case endpoint == "declaration-items":
+		return []byte(`{"Declarations":{"Activations":[],"Assets":[],"Configurations":[],"Management":[]},"DeclarationsToken":"` + emptyToken + `"}`), nil
+	case endpoint == "status":
+		return nil, nil
+	case strings.HasPrefix(endpoint, "declaration/"):
+		return nil, fleet.Errorf(fleet.KindNotFound, "there is no such declaration")
+	}
+	return nil, fleet.Errorf(fleet.KindBadRequest, "declarative management has no endpoint %.80q", endpoint)
+}

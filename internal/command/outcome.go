@@ -1,0 +1,60 @@
+package command
+
+import (
+	"encoding/json"
+
+	"github.com/muster-mdm/muster/internal/codec/mdmcmd"
+	"github.com/muster-mdm/muster/internal/codec/plist"
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+// Outcome decides what follows from a device's answer. It is pure.
+func Outcome(t fleet.CommandTarget, r fleet.CommandReport, answer plist.Dict) fleet.ReportOutcome {
+	actor := fleet.Actor{Kind: fleet.ActorDevice, Name: r.Key.DeviceID()}
+	if r.Status == fleet.CommandNotNow {
+		return fleet.ReportOutcome{Keep: true}
+	}
+	out := fleet.ReportOutcome{Status: r.Status, Store: !t.Command.Purpose.Ephemeral()}
+	switch t.Command.Purpose {
+	case fleet.CommandVitals:
+		if r.Status == fleet.CommandAcknowledged {
+			out.Vitals = mdmcmd.Vitals(answer)
+		}
+		out.Event = &fleet.Event{Kind: fleet.EventVitalsReceived, At: r.At, Actor: actor, Details: describe(t, r)}
+		return out
+	case fleet.CommandUnenroll:
+		// An error says that there is nothing to remove: gone all the same.
+		out.Unenrolled = true
+	case fleet.CommandCustom, fleet.CommandRenew:
+	}
+	out.Event = &fleet.Event{Kind: fleet.EventCommandAnswered, At: r.At, Actor: actor, Details: describe(t, r)}
+	return out
+}
+
+func describe(t fleet.CommandTarget, r fleet.CommandReport) []byte {
+	type link struct {
+		Code   int64  `json:"code"`
+		Domain string `json:"domain"`
+		Text   string `json:"text,omitempty"`
+	}
+	d := struct {
+		CommandUUID string `json:"command_uuid"`
+		RequestType string `json:"request_type"`
+		Status      string `json:"status"`
+		Sends       int    `json:"sends"`
+		NotNow      int    `json:"not_now,omitempty"`
+		ErrorChain  []link `json:"error_chain,omitempty"`
+	}{CommandUUID: t.Command.UUID, RequestType: t.Command.RequestType, Status: r.Status.String(), Sends: t.Sends, NotNow: t.NotNowCount}
+	for _, e := range r.ErrorChain {
+		text := e.USEnglish
+		if text == "" {
+			text = e.Localized
+		}
+		d.ErrorChain = append(d.ErrorChain, link{e.Code, e.Domain, text})
+	}
+	b, err := json.Marshal(d)
+	if err != nil {
+		return nil // plain strings and numbers always marshal
+	}
+	return b
+}

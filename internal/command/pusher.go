@@ -1,0 +1,151 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+	"github.com/muster-mdm/muster/internal/kit/backoff"
+)
+
+// Limits of a round of pushes.
+const (
+	pushBatch      = 500 // enrollments claimed at once
+	fanoutBatch    = 500 // targets queued at once
+	maxPushBatches = 400 // batches of one round
+)
+
+// pushAgain is the pause before a device that did not come is pushed to
+// again. APNs keeps only the last push, so repeating is safe.
+var pushAgain = backoff.Policy{First: 2 * time.Minute, Max: 6 * time.Hour, Factor: 2, Jitter: 0.2}
+
+// pushFault is the pause after APNs itself failed.
+var pushFault = backoff.Policy{First: 15 * time.Second, Max: 15 * time.Minute, Factor: 2, Jitter: 0.3}
+
+// Sender sends pushes.
+type Sender interface {
+	// Send pushes to all targets with bounded concurrency and returns a
+	// result for each, in order.
+	Send(ctx context.Context, targets []fleet.PushTarget) []fleet.PushResult
+}
+
+// Pushes keeps who is to be woken when.
+type Pushes interface {
+	Due(ctx context.Context, now time.Time, limit int) ([]fleet.PushTarget, error)
+	Record(ctx context.Context, outcomes []fleet.PushOutcome, events ...fleet.Event) error
+}
+
+// Fanouts queues commands with very many targets.
+type Fanouts interface {
+	// Fanout does one batch and reports whether there may be more.
+	Fanout(ctx context.Context, batch int) (bool, error)
+}
+
+// Pusher wakes devices that have commands waiting. One replica at a time runs
+// it, under a lease.
+type Pusher struct {
+	pushes  Pushes
+	fanouts Fanouts
+	sender  Sender
+	clock   func() time.Time
+	log     *slog.Logger
+	mu      sync.Mutex
+	stopped int       // rounds in a row that APNs as a whole refused
+	until   time.Time // no pushes before
+}
+
+// NewPusher returns a pusher.
+func NewPusher(pushes Pushes, fanouts Fanouts, sender Sender, clock func() time.Time, log *slog.Logger) *Pusher {
+	return &Pusher{pushes: pushes, fanouts: fanouts, sender: sender, clock: clock, log: log}
+}
+
+// Round queues what is to be fanned out and pushes to whoever is due.
+func (p *Pusher) Round(ctx context.Context) error {
+	for range maxPushBatches {
+		more, err := p.fanouts.Fanout(ctx, fanoutBatch)
+		if err != nil {
+			return fmt.Errorf("fan out: %w", err)
+		}
+		again, err := p.batch(ctx)
+		if err != nil {
+			return err
+		}
+		if (!more && !again) || ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// batch pushes to one batch and reports whether more may be due.
+func (p *Pusher) batch(ctx context.Context) (bool, error) {
+	now := p.clock()
+	p.mu.Lock()
+	waiting := now.Before(p.until)
+	p.mu.Unlock()
+	if waiting {
+		return false, nil
+	}
+	due, err := p.pushes.Due(ctx, now, pushBatch)
+	if err != nil || len(due) == 0 {
+		return false, err
+	}
+	results := p.sender.Send(ctx, due)
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	var outcomes []fleet.PushOutcome
+	var events []fleet.Event
+	var stop string
+	for i, r := range results {
+		if r.Stop {
+			stop = r.Reason
+			continue // stays due
+		}
+		o, e := judge(due[i], r, now)
+		outcomes = append(outcomes, o)
+		if e != nil {
+			events = append(events, *e)
+		}
+	}
+	p.noteStop(stop, now)
+	if len(outcomes) > 0 {
+		if err := p.pushes.Record(ctx, outcomes, events...); err != nil {
+			return false, fmt.Errorf("record pushes: %w", err)
+		}
+	}
+	return stop == "" && len(due) == pushBatch, nil
+}
+
+// noteStop pauses all pushes while APNs refuses them as a whole.
+func (p *Pusher) noteStop(reason string, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if reason == "" {
+		p.stopped = 0
+		return
+	}
+	p.stopped++
+	p.until = now.Add(pushFault.Wait(p.stopped))
+	p.log.Error("pushes do not work", "reason", reason, "next_try", p.until.UTC().Format(time.RFC3339))
+}
+
+// judge decides what follows from one push. It is pure.
+func judge(t fleet.PushTarget, r fleet.PushResult, now time.Time) (fleet.PushOutcome, *fleet.Event) {
+	o := fleet.PushOutcome{EnrollmentID: t.EnrollmentID, HostID: t.HostID, DueAt: t.DueAt, At: now, Reason: r.Reason, Attempts: t.Attempts + 1}
+	switch {
+	case r.OK:
+		o.Reason = ""
+		o.NextAt = now.Add(pushAgain.Wait(o.Attempts))
+	case r.Dead && (r.DeadAt.IsZero() || r.DeadAt.After(t.TokenAt)):
+		o.Broken = true
+		return o, &fleet.Event{Kind: fleet.EventPushBroken, At: now, HostID: t.HostID, EnrollmentID: t.EnrollmentID,
+			Details: fmt.Appendf(nil, `{"reason":%q}`, r.Reason)}
+	default:
+		o.NextAt = now.Add(pushFault.Wait(o.Attempts))
+	}
+	return o, nil
+}

@@ -1,0 +1,82 @@
+package inventory
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+// Hosts keeps host records.
+type Hosts interface {
+	List(ctx context.Context, f fleet.HostFilter) ([]fleet.Host, fleet.PageMeta, error)
+	Count(ctx context.Context, f fleet.HostFilter) (int, error)
+	Host(ctx context.Context, id fleet.HostID) (*fleet.HostDetail, error)
+	ByIdentifier(ctx context.Context, identifier string) ([]fleet.HostRef, error)
+	Delete(ctx context.Context, id fleet.HostID, events []fleet.Event) (bool, error)
+}
+
+// Service answers about hosts.
+type Service struct{ hosts Hosts }
+
+// NewService returns the inventory over a store.
+func NewService(hosts Hosts) *Service { return &Service{hosts} }
+
+// List returns one page of hosts.
+func (s *Service) List(ctx context.Context, f fleet.HostFilter) ([]fleet.Host, fleet.PageMeta, error) {
+	return s.hosts.List(ctx, f)
+}
+
+// Count counts hosts.
+func (s *Service) Count(ctx context.Context, f fleet.HostFilter) (int, error) {
+	return s.hosts.Count(ctx, f)
+}
+
+// Host returns a host. KindNotFound: there is none.
+func (s *Service) Host(ctx context.Context, id fleet.HostID) (*fleet.HostDetail, error) {
+	h, err := s.hosts.Host(ctx, id)
+	if err == nil && h == nil {
+		err = fleet.Errorf(fleet.KindNotFound, "there is no host with id %d", id)
+	}
+	return h, err
+}
+
+// HostByIdentifier returns the host with the UUID, serial or name.
+// KindNotFound: none. KindConflict: several, which are listed.
+func (s *Service) HostByIdentifier(ctx context.Context, identifier string) (*fleet.HostDetail, error) {
+	refs, err := s.hosts.ByIdentifier(ctx, identifier)
+	if err != nil {
+		return nil, err
+	}
+	switch len(refs) {
+	case 0:
+		return nil, fleet.FieldErrorf(fleet.KindNotFound, "identifier", "there is no host with UUID, serial or name %.100q", identifier)
+	case 1:
+		return s.Host(ctx, refs[0].ID)
+	}
+	names := make([]string, 0, len(refs))
+	for _, r := range refs {
+		names = append(names, fmt.Sprintf("%d (serial %s, UUID %s)", r.ID, r.Serial, r.UUID))
+	}
+	return nil, fleet.FieldErrorf(fleet.KindConflict, "identifier", "%.100q is the name of several hosts: %s. Use a serial or UUID", identifier, strings.Join(names, "; "))
+}
+
+// Delete removes a host's record. An enrolled device brings a new one when it
+// next connects. KindNotFound: there is none.
+func (s *Service) Delete(ctx context.Context, actor fleet.Actor, id fleet.HostID) error {
+	h, err := s.Host(ctx, id)
+	if err != nil {
+		return err
+	}
+	details, err := json.Marshal(map[string]any{"host_id": id, "display_name": h.DisplayName(), "serial": h.HardwareSerial, "uuid": h.UUID})
+	if err != nil {
+		return err
+	}
+	found, err := s.hosts.Delete(ctx, id, []fleet.Event{{Kind: fleet.EventHostDeleted, Actor: actor, HostID: id, Details: details}})
+	if err == nil && !found {
+		err = fleet.Errorf(fleet.KindNotFound, "there is no host with id %d", id)
+	}
+	return err
+}
