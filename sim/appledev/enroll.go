@@ -10,7 +10,7 @@ import (
 
 // Enroll downloads an enrollment profile and installs it.
 func (d *Device) Enroll(ctx context.Context, profileURL string) error {
-	answer, err := d.must(d.send(ctx, call{op: "profile", method: http.MethodGet, url: profileURL}))
+	answer, err := d.must(d.send(ctx, call{op: opProfile, method: http.MethodGet, url: profileURL}))
 	if err != nil {
 		return d.failed(fmt.Errorf("download enrollment profile: %w", err))
 	}
@@ -60,13 +60,18 @@ func (d *Device) enroll(ctx context.Context, raw []byte) error {
 	if err != nil {
 		return err
 	}
+	d.install(e)
+	return d.afterEnrollment(ctx, e)
+}
+
+// install puts the device under management.
+func (d *Device) install(e *enrollment) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.enrolled = e
 	d.declarations = declarations{}
-	d.put(installed{profile: p})
-	d.keychain = append(d.keychain, id)
-	d.mu.Unlock()
-	return d.afterEnrollment(ctx, e)
+	d.put(installed{profile: e.profile})
+	d.keychain = append(d.keychain, e.identity)
 }
 
 // afterEnrollment does what a Mac adds: its user's channel and its bootstrap
@@ -149,13 +154,18 @@ func (d *Device) sender(c *channel) dict {
 	return m
 }
 
-// checkIn sends a check-in message and returns the answer; any status but 2xx
-// is an error.
-func (d *Device) checkIn(ctx context.Context, e *enrollment, c *channel, kind string, fields dict) (*response, error) {
+// checkInCall signs a check-in message.
+func (d *Device) checkInCall(e *enrollment, c *channel, kind string, fields dict) (call, error) {
 	message := d.sender(c)
 	message["MessageType"] = kind
 	maps.Copy(message, fields)
-	signed, err := d.signedCall(kind, e.profile.mdm.checkInURL, typeCheckIn, message, e.identity)
+	return d.signedCall(kind, e.profile.mdm.checkInURL, typeCheckIn, message, e.identity)
+}
+
+// checkIn sends a check-in message and returns the answer; any status but 2xx
+// is an error.
+func (d *Device) checkIn(ctx context.Context, e *enrollment, c *channel, kind string, fields dict) (*response, error) {
+	signed, err := d.checkInCall(e, c, kind, fields)
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +178,12 @@ func (d *Device) checkIn(ctx context.Context, e *enrollment, c *channel, kind st
 
 // authenticate announces the device.
 func (d *Device) authenticate(ctx context.Context, e *enrollment) error {
+	_, err := d.checkIn(ctx, e, nil, "Authenticate", d.authenticateFields(e))
+	return err
+}
+
+// authenticateFields are what Authenticate says.
+func (d *Device) authenticateFields(e *enrollment) dict {
 	m := d.spec.Model
 	fields := dict{
 		"Topic": e.profile.mdm.topic, "OSVersion": m.OSVersion, "BuildVersion": m.Build,
@@ -180,12 +196,17 @@ func (d *Device) authenticate(ctx context.Context, e *enrollment) error {
 		fields["IMEI"], fields["MEID"] = d.spec.IMEI, d.spec.IMEI[:14]
 	case IPad:
 	}
-	_, err := d.checkIn(ctx, e, nil, "Authenticate", fields)
-	return err
+	return fields
 }
 
 // tokenUpdate tells the server how to push to a channel.
 func (d *Device) tokenUpdate(ctx context.Context, e *enrollment, c *channel) error {
+	_, err := d.checkIn(ctx, e, c, "TokenUpdate", d.tokenFields(e, c))
+	return err
+}
+
+// tokenFields are what TokenUpdate says.
+func (d *Device) tokenFields(e *enrollment, c *channel) dict {
 	fields := dict{"Topic": e.profile.mdm.topic, "Token": c.token, "PushMagic": c.magic}
 	if c.userID == "" {
 		d.mu.Lock()
@@ -197,8 +218,7 @@ func (d *Device) tokenUpdate(ctx context.Context, e *enrollment, c *channel) err
 	} else {
 		fields["NotOnConsole"], fields["UserLongName"] = false, c.shortName
 	}
-	_, err := d.checkIn(ctx, e, c, "TokenUpdate", fields)
-	return err
+	return fields
 }
 
 // ResendTokenUpdate sends a TokenUpdate of the device channel again, with a new

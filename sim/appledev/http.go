@@ -22,6 +22,9 @@ const (
 	typeCommand = "application/x-apple-aspen-mdm"
 )
 
+// opProfile is the Request.Op of an enrollment profile's download.
+const opProfile = "profile"
+
 // Request is one HTTP exchange, for measuring.
 type Request struct {
 	Op       string // "profile", "GetCACaps", "Authenticate", "Idle", "Acknowledged", ...
@@ -138,31 +141,4 @@ func (d *Device) signedCall(op, url, contentType string, message dict, id *ident
 		op: op, method: http.MethodPut, url: url, contentType: contentType, body: body,
 		signature: base64.StdEncoding.EncodeToString(der),
 	}, nil
-}
-
-// Prepared is a request signed beforehand. It can be sent any number of times.
-type Prepared struct{ c call }
-
-// PrepareIdle signs an Idle of the device channel for later.
-func (d *Device) PrepareIdle() (*Prepared, error) {
-	d.talking.Lock()
-	defer d.talking.Unlock()
-	e := d.current()
-	if e == nil {
-		return nil, ErrNotEnrolled
-	}
-	c, err := d.signedCall("Idle", e.profile.mdm.serverURL, typeCommand, dict{"Status": "Idle", "UDID": d.spec.UDID}, e.identity)
-	if err != nil {
-		return nil, err
-	}
-	return &Prepared{c: c}, nil
-}
-
-// Send sends the request and returns status and answer.
-func (p *Prepared) Send(ctx context.Context, client *http.Client) (status int, body []byte, err error) {
-	resp, err := transact(ctx, client, p.c)
-	if err != nil {
-		return 0, nil, err
-	}
-	return resp.status, resp.body, nil
 }
