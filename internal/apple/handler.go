@@ -17,8 +17,8 @@ import (
 	"github.com/muster-mdm/muster/internal/kit/httpx"
 )
 
-// MaxBody bounds a message: lists of applications are the largest.
-const MaxBody = 8 << 20
+// DefaultMaxBody bounds a message: lists of applications are the largest.
+const DefaultMaxBody = 8 << 20
 
 // Content types of the protocol.
 const (
@@ -45,6 +45,8 @@ type Handler struct {
 	seen       Seen
 	verifier   *cms.Verifier
 	certHeader string
+	maxBody    int64
+	everyPoll  bool
 	clock      func() time.Time
 }
 
@@ -60,7 +62,10 @@ type Options struct {
 	// CertHeader is where a trusted proxy puts the client's certificate;
 	// empty: nowhere.
 	CertHeader string
-	Clock      func() time.Time
+	MaxBody    int // bytes; 0: DefaultMaxBody
+	// EveryPoll shows the service polls that have nothing to fetch, too.
+	EveryPoll bool
+	Clock     func() time.Time
 }
 
 // New returns the endpoint.
@@ -68,7 +73,10 @@ func New(o Options) *Handler {
 	if o.Service == nil {
 		o.Service = o.Core
 	}
-	return &Handler{service: o.Service, core: o.Core, callers: o.Callers, seen: o.Seen, verifier: o.Verifier,
+	if o.MaxBody <= 0 {
+		o.MaxBody = DefaultMaxBody
+	}
+	return &Handler{maxBody: int64(o.MaxBody), everyPoll: o.EveryPoll, service: o.Service, core: o.Core, callers: o.Callers, seen: o.Seen, verifier: o.Verifier,
 		certHeader: o.CertHeader, clock: o.Clock}
 }
 
@@ -101,9 +109,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this is the MDM endpoint of Apple devices: PUT or POST a check-in or a command report", http.StatusMethodNotAllowed)
 		return
 	}
-	body, err := httpx.ReadBody(w, r, MaxBody)
+	body, err := httpx.ReadBody(w, r, h.maxBody)
 	if errors.Is(err, httpx.ErrBodyTooLarge) {
-		err = fleet.Errorf(fleet.KindTooLarge, "the message is larger than %d bytes", MaxBody)
+		err = fleet.Errorf(fleet.KindTooLarge, "the message is larger than %d bytes", h.maxBody)
 	} else if err != nil {
 		err = fleet.Errorf(fleet.KindBadRequest, "the message could not be read to its end").WithCause(err)
 	}
@@ -199,7 +207,7 @@ func (h *Handler) newUserOf(c fleet.Caller, key fleet.EnrollmentKey) bool {
 
 // dispatch calls the service through the seam.
 func (h *Handler) dispatch(r *http.Request, m *message) (answer []byte, contentType string, err error) {
-	if m.report != nil && m.report.Status == "Idle" && m.idle() {
+	if m.report != nil && m.report.Status == "Idle" && m.idle() && !h.everyPoll {
 		return nil, "", nil
 	}
 	ctx := context.WithValue(r.Context(), messageKey{}, m)

@@ -79,13 +79,26 @@ func (i *Issuer) CreateProfile(ctx context.Context, actor fleet.Actor, name stri
 		return fleet.EnrollmentProfile{}, fleet.FieldErrorf(fleet.KindInvalid, "type", "only manual enrollments can be made")
 	}
 	p := fleet.EnrollmentProfile{Name: name, Kind: kind, Token: ids.Token(), CreatedBy: actor.UserID}
-	err := i.profiles.Create(ctx, &p, fleet.Event{Kind: fleet.EventProfileCreated, Actor: actor, Details: details(map[string]string{"name": name})})
+	s, err := i.settings.Settings(ctx)
+	if err != nil {
+		return p, err
+	}
+	p.EnrollURL = enrollURL(s, p.Token)
+	err = i.profiles.Create(ctx, &p, fleet.Event{Kind: fleet.EventProfileCreated, Actor: actor, Details: details(map[string]string{"name": name})})
 	return p, err
 }
 
 // Profiles lists the enrollment entities.
 func (i *Issuer) Profiles(ctx context.Context) ([]fleet.EnrollmentProfile, error) {
-	return i.profiles.List(ctx)
+	list, err := i.profiles.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := i.settings.Settings(ctx)
+	for n := range list {
+		list[n].EnrollURL = enrollURL(s, list[n].Token)
+	}
+	return list, err
 }
 
 // DeleteProfile removes an enrollment entity; its URL stops working. Devices
@@ -139,14 +152,10 @@ func (i *Issuer) byID(ctx context.Context, actor fleet.Actor, id fleet.Enrollmen
 	return &made, err
 }
 
-// EnrollURL is where the entity's profile is downloaded; relative when the
-// server's URL is not set yet.
-func (i *Issuer) EnrollURL(ctx context.Context, p fleet.EnrollmentProfile) (string, error) {
-	s, err := i.settings.Settings(ctx)
-	if err != nil {
-		return "", err
-	}
-	return s.AppleBase() + PathEnroll + url.PathEscape(p.Token), nil
+// enrollURL is where a profile is downloaded; a path only while the server's
+// URL is not set.
+func enrollURL(s fleet.Settings, token string) string {
+	return s.AppleBase() + PathEnroll + url.PathEscape(token)
 }
 
 func (i *Issuer) build(ctx context.Context, actor fleet.Actor, p fleet.EnrollmentProfile, signed bool) ([]byte, error) {

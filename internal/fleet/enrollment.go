@@ -105,6 +105,7 @@ type EnrollmentProfile struct {
 	Kind      EnrollmentKind
 	TeamID    TeamID
 	Token     string // unguessable, part of the enroll URL
+	EnrollURL string // where the profile is downloaded; filled in by enroll
 	CreatedAt time.Time
 	CreatedBy UserID
 }

@@ -64,7 +64,7 @@ func (a *api) enrollByToken(ctx context.Context, in *enrollTokenInput) (*profile
 }
 
 func (a *api) toEnrollment(p fleet.EnrollmentProfile) apiv1.Enrollment {
-	return apiv1.Enrollment{ID: int64(p.ID), Name: p.Name, Type: p.Kind.String(), EnrollURL: a.enrollments.EnrollURL(p), CreatedAt: p.CreatedAt.UTC()}
+	return apiv1.Enrollment{ID: int64(p.ID), Name: p.Name, Type: p.Kind.String(), EnrollURL: p.EnrollURL, CreatedAt: p.CreatedAt.UTC()}
 }
 
 func (a *api) listEnrollments(ctx context.Context, _ *noInput) (*body[apiv1.EnrollmentsResponse], error) {

@@ -67,7 +67,6 @@ type Enrollments interface {
 	// MobileconfigByToken does it for whoever knows the entity's token; an
 	// unknown token is KindNotFound.
 	MobileconfigByToken(ctx context.Context, token string, address string, signed bool) ([]byte, error)
-	EnrollURL(p fleet.EnrollmentProfile) string
 	// TurnOff ends a host's enrollment; KindConflict when it has none.
 	TurnOff(ctx context.Context, actor fleet.Actor, host fleet.HostID) error
 }

@@ -276,3 +276,11 @@ func (db *DB) nextSeq() int64 {
 		}
 	}
 }
+
+// Pools names the connection pools, for metrics.
+func (db *DB) Pools() map[string]*sql.DB {
+	if db.dialect != SQLite {
+		return map[string]*sql.DB{"main": db.read}
+	}
+	return map[string]*sql.DB{"read": db.read, "write": db.write}
+}

@@ -201,11 +201,7 @@ func (v *Vault) key(id string) (Key, error) {
 		}
 		return k, nil
 	}
-	keys, err := v.reload()
-	if err != nil {
-		return Key{}, fmt.Errorf("read the server keys again: %w", err)
-	}
-	if err := v.set(keys); err != nil {
+	if err := v.Refresh(); err != nil {
 		return Key{}, err
 	}
 	v.mu.RLock()
@@ -214,6 +210,19 @@ func (v *Vault) key(id string) (Key, error) {
 		return Key{}, ErrKeyUnknown
 	}
 	return k, nil
+}
+
+// Refresh reads the keys again, so that a server seals with a key that another
+// process put first.
+func (v *Vault) Refresh() error {
+	if v.reload == nil {
+		return nil
+	}
+	keys, err := v.reload()
+	if err != nil {
+		return fmt.Errorf("read the server keys again: %w", err)
+	}
+	return v.set(keys)
 }
 
 func associated(ref fleet.SecretRef) []byte {

@@ -47,7 +47,6 @@ type Enrollment struct {
 // Build returns the profile as an unsigned XML property list.
 func (e Enrollment) Build() ([]byte, error) {
 	scepUUID := e.uuid(scepIdentifier)
-	fingerprint := sha256.Sum256(e.CA.Raw)
 	scep := payload("com.apple.security.scep", scepIdentifier, scepUUID, "SCEP", map[string]any{
 		"PayloadContent": map[string]any{
 			"URL":              e.SCEPURL,
@@ -57,7 +56,6 @@ func (e Enrollment) Build() ([]byte, error) {
 			"Keysize":          scepKeyBits,
 			"Key Type":         "RSA",
 			"Key Usage":        scepKeyUsage,
-			"CAFingerprint":    fingerprint[:],
 			"KeyIsExtractable": false,
 		},
 	})

@@ -217,7 +217,7 @@ type Enrollments struct {
 
 // Profile is a manual enrollment whose token is "tok".
 func Profile() fleet.EnrollmentProfile {
-	return fleet.EnrollmentProfile{ID: 3, Name: "Office", Kind: fleet.EnrollmentManual, Token: "tok", CreatedAt: Now()}
+	return fleet.EnrollmentProfile{ID: 3, Name: "Office", Kind: fleet.EnrollmentManual, Token: "tok", EnrollURL: "https://mdm.example.com/mdm/apple/enroll/tok", CreatedAt: Now()}
 }
 
 func (f *Enrollments) CreateProfile(_ context.Context, _ fleet.Actor, name string, _ fleet.EnrollmentKind) (fleet.EnrollmentProfile, error) {
@@ -242,9 +242,6 @@ func (f *Enrollments) MobileconfigByToken(_ context.Context, token, _ string, si
 		return nil, fleet.Errorf(fleet.KindNotFound, "This enrollment link is not known.")
 	}
 	return []byte("profile"), nil
-}
-func (f *Enrollments) EnrollURL(p fleet.EnrollmentProfile) string {
-	return "https://mdm.example.com/mdm/apple/enroll/" + p.Token
 }
 func (f *Enrollments) TurnOff(_ context.Context, _ fleet.Actor, host fleet.HostID) error {
 	f.TurnedOff = host

@@ -1,0 +1,40 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/muster-mdm/muster/internal/jobs"
+	"github.com/muster-mdm/muster/internal/store"
+)
+
+// Times of the upkeep.
+const (
+	seenEvery    = 5 * time.Second
+	keysEvery    = 5 * time.Second
+	cleanupEvery = time.Hour
+	// commandLife is how long answered commands are kept.
+	commandLife = 90 * 24 * time.Hour
+	// challengeLife is how long a spent or expired challenge is kept for
+	// devices that repeat their request.
+	challengeLife = 7 * 24 * time.Hour
+)
+
+// upkeep are the jobs that belong to no capability alone.
+func (a *App) upkeep() []jobs.Job {
+	return []jobs.Job{
+		{Name: "seen", Every: seenEvery, Local: true, Run: a.seen.Flush},
+		{Name: "keys", Every: keysEvery, Local: true, Run: func(context.Context) error { return a.vault.Refresh() }},
+		{Name: "cleanup", Every: cleanupEvery, Run: a.cleanup},
+	}
+}
+
+// cleanup drops what nobody needs any more.
+func (a *App) cleanup(ctx context.Context) error {
+	now := a.clock()
+	_, sessions := a.access.Sweep(ctx)
+	_, challenges := store.NewIdentities(a.db).DeleteExpiredChallenges(ctx, now.Add(-challengeLife))
+	_, commands := store.NewCommands(a.db).DeleteOld(ctx, now.Add(-commandLife))
+	return errors.Join(sessions, challenges, commands)
+}

@@ -1,0 +1,107 @@
+package app
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/micromdm/nanomdm/service"
+	"github.com/micromdm/nanomdm/service/webhook"
+
+	"github.com/muster-mdm/muster/internal/apple"
+	"github.com/muster-mdm/muster/internal/applenet"
+	"github.com/muster-mdm/muster/internal/codec/cms"
+	"github.com/muster-mdm/muster/internal/command"
+	"github.com/muster-mdm/muster/internal/enroll"
+	"github.com/muster-mdm/muster/internal/jobs"
+	"github.com/muster-mdm/muster/internal/pki"
+	"github.com/muster-mdm/muster/internal/scep"
+	"github.com/muster-mdm/muster/internal/settings"
+	"github.com/muster-mdm/muster/internal/store"
+)
+
+// Sizes and times of the Apple side.
+const (
+	certificateCache = 50_000 // parsed device certificates, some 4 KB each
+	pushEvery        = 2 * time.Second
+	pushTimeout      = 5 * time.Minute
+	webhookTimeout   = 10 * time.Second
+)
+
+// enrollments is what the API calls enrollments: profiles and turning off.
+type enrollments struct {
+	*enroll.Issuer
+	*enroll.Lifecycle
+}
+
+type appleParts struct {
+	mdm         http.Handler
+	scep        http.Handler
+	enrollments enrollments
+	push        *pki.Push
+}
+
+func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts, error) {
+	secrets, channels, queue := store.NewSecrets(a.db), store.NewEnrollments(a.db), store.NewCommands(a.db)
+	authority, err := pki.Open(ctx, secrets, a.vault, store.NewIdentities(a.db), a.clock)
+	if err != nil {
+		return nil, err
+	}
+	verifier := cms.NewVerifier(certificateCache)
+	verifier.SetAuthorities([]*x509.Certificate{authority.Certificate()})
+	var signer pki.CSRSigner
+	if url := a.config.Apple.PushSignerURL; url != "" {
+		signer = applenet.NewSigner(url)
+	}
+	push := pki.NewPush(secrets, a.vault, channels, signer, a.clock)
+	lifecycle := enroll.NewLifecycle(channels, secrets, a.vault, a.clock, a.pushes)
+	issuer := enroll.NewIssuer(store.NewEnrollmentProfiles(a.db), authority, org, push)
+
+	core := apple.NewService(lifecycle, queue, command.Outcome, apple.NoDeclarations{}, a.clock)
+	o := apple.Options{Core: core, Callers: channels, Seen: a.seen, Verifier: verifier,
+		CertHeader: a.config.Proxy.ClientCertHeader, MaxBody: a.config.Limits.DeviceBodyBytes, Clock: a.clock}
+	if url := a.config.Webhook.URL; url != "" {
+		o.Service, o.EveryPoll = a.observed(core, url), true
+	}
+	roots, err := apnsRoots(a.config.Apple.APNSRootCAFile)
+	if err != nil {
+		return nil, err
+	}
+	sender := applenet.NewAPNs(a.config.Apple.APNSURL, roots, a.config.Apple.PushWorkers, push, a.clock)
+	a.closers = append(a.closers, sender.Close)
+	pusher := command.NewPusher(store.NewPushes(a.db), queue, sender, a.clock, a.log)
+	a.Jobs = append(a.Jobs, jobs.Job{Name: "apns_pusher", Every: pushEvery, Timeout: pushTimeout, Bell: a.pushes, Quiet: true, Run: pusher.Round})
+	return &appleParts{
+		mdm:         apple.New(o),
+		scep:        scep.New(authority, a.log, a.clock),
+		enrollments: enrollments{issuer, lifecycle},
+		push:        push,
+	}, nil
+}
+
+// observed shows messages to a webhook of MicroMDM's shape.
+func (a *App) observed(core service.CheckinAndCommandService, url string) service.CheckinAndCommandService {
+	hook := webhook.New(url, webhook.WithClient(&http.Client{Timeout: webhookTimeout}))
+	tee := apple.NewTee(core, hook, a.log)
+	a.closers = append(a.closers, tee.Wait)
+	return tee
+}
+
+// apnsRoots reads the certificates to trust for pushes; nil: the system's.
+func apnsRoots(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("apple.apns_root_ca_file: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("apple.apns_root_ca_file: %s holds no PEM certificate", path)
+	}
+	return pool, nil
+}

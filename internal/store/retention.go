@@ -1,0 +1,64 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// Limits of one clean-up, so that it never holds other writers up for long.
+const (
+	cleanChunk  = 500
+	maxCleanups = 2000 // chunks of one run
+)
+
+// DeleteOld drops answers given before the time, and commands that nobody is
+// waiting for and nobody answered lately. It works in short transactions and
+// reports how many rows went.
+func (c *Commands) DeleteOld(ctx context.Context, before time.Time) (int, error) {
+	total := 0
+	for _, step := range []func(*session, int64) (int, error){deleteResults, deleteOrphans} {
+		for range maxCleanups {
+			n := 0
+			err := c.db.update(ctx, func(s *session) (err error) {
+				n, err = step(s, micros(before))
+				return err
+			})
+			if err != nil {
+				return total, fmt.Errorf("delete old commands: %w", err)
+			}
+			total += n
+			if n < cleanChunk {
+				break
+			}
+		}
+	}
+	return total, nil
+}
+
+func deleteResults(s *session, before int64) (int, error) {
+	type key struct{ command, enrollment int64 }
+	keys, err := collect(s, func(r *sql.Rows) (k key, err error) { return k, r.Scan(&k.command, &k.enrollment) },
+		"SELECT command_id, enrollment_id FROM command_results WHERE updated_at < ? ORDER BY updated_at LIMIT ?", before, cleanChunk)
+	if err != nil {
+		return 0, err
+	}
+	for _, k := range keys {
+		if err := s.exec("DELETE FROM command_results WHERE command_id = ? AND enrollment_id = ?", k.command, k.enrollment); err != nil {
+			return 0, err
+		}
+	}
+	return len(keys), nil
+}
+
+func deleteOrphans(s *session, before int64) (int, error) {
+	ids, err := collect(s, func(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) },
+		"SELECT c.id FROM commands c WHERE c.created_at < ? AND NOT EXISTS (SELECT 1 FROM command_queue q WHERE q.command_id = c.id)"+
+			" AND NOT EXISTS (SELECT 1 FROM command_results r WHERE r.command_id = c.id)"+
+			" AND NOT EXISTS (SELECT 1 FROM command_fanouts f WHERE f.command_id = c.id) ORDER BY c.id LIMIT ?", before, cleanChunk)
+	if err != nil || len(ids) == 0 {
+		return 0, err
+	}
+	return len(ids), s.exec("DELETE FROM commands WHERE id IN ("+placeholders(len(ids))+")", anys(ids)...)
+}
