@@ -67,7 +67,7 @@ func New(o Options) (*Client, error) {
 	}
 	transport := o.Transport
 	if transport == nil {
-		transport, err = newTransport(o)
+		transport, err = NewTransport(o)
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +92,8 @@ func New(o Options) (*Client, error) {
 	}, nil
 }
 
-func newTransport(o Options) (http.RoundTripper, error) {
+// NewTransport is the network transport that New uses, for wrapping.
+func NewTransport(o Options) (http.RoundTripper, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()                                               //nolint:forcetypeassert // documented type
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.TLSSkipVerify} //nolint:gosec // only on request
 	if o.RootCAFile == "" {

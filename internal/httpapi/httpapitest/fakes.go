@@ -148,7 +148,7 @@ type Hosts struct {
 func (f *Hosts) List(_ context.Context, filter fleet.HostFilter) ([]fleet.Host, fleet.PageMeta, error) {
 	f.Filter = filter
 	f.Asked++
-	return []fleet.Host{Host().Host}, fleet.PageMeta{HasNext: true}, nil
+	return []fleet.Host{Host().Host}, fleet.PageMeta{HasNext: filter.Page.Number == 0}, nil
 }
 
 func (f *Hosts) Count(_ context.Context, filter fleet.HostFilter) (int, error) {

@@ -1,0 +1,21 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+// commands constructs every command, in the order of the help. A new noun
+// adds its constructor here.
+func (c *cli) commands() []*cobra.Command {
+	return []*cobra.Command{
+		c.setupCommand(),
+		c.loginCommand(),
+		c.logoutCommand(),
+		c.configCommand(),
+		c.getCommand(),
+		c.mdmCommand(),
+		c.appleMDMCommand(),
+		c.apnsCommand(),
+		c.generateCommand(),
+		c.userCommand(),
+		c.versionCommand(),
+	}
+}
