@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -76,12 +77,22 @@ func (c *cli) generateMDMAppleCommand() *cobra.Command {
 			if err := os.WriteFile(path, csr, mode); err != nil {
 				return fmt.Errorf("write the request: %w", err)
 			}
-			fmt.Fprintf(c.Err, "The request is in %s.\nUpload it at %s, then run: muster apns upload --cert FILE\n", path, portal)
+			c.sayNextOfCSR(path, csr)
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&path, "csr", "muster-mdm-csr.csr", "file to write the request to")
 	return cmd
+}
+
+// sayNextOfCSR tells what to do with the request, which depends on whether a
+// vendor has countersigned it.
+func (c *cli) sayNextOfCSR(path string, csr []byte) {
+	fmt.Fprintf(c.Err, "The request is in %s.\n", path)
+	if bytes.HasPrefix(csr, []byte("-----BEGIN CERTIFICATE REQUEST")) {
+		fmt.Fprintln(c.Err, "It is not countersigned, because the server has no apple.push_signer_url: have it signed with an MDM vendor certificate first.")
+	}
+	fmt.Fprintf(c.Err, "Upload it at %s, then run: muster apns upload --cert FILE\n", portal)
 }
 
 func (c *cli) apnsCommand() *cobra.Command {

@@ -6,6 +6,11 @@ import "github.com/spf13/cobra"
 // adds its constructor here.
 func (c *cli) commands() []*cobra.Command {
 	return []*cobra.Command{
+		c.serveCommand(),
+		c.demoCommand(),
+		c.simCommand(),
+		c.dbCommand(),
+		c.keysCommand(),
 		c.setupCommand(),
 		c.loginCommand(),
 		c.logoutCommand(),

@@ -75,7 +75,10 @@ type Enrollments interface {
 type Push interface {
 	// Certificate is KindNotFound when there is none.
 	Certificate(ctx context.Context) (*fleet.PushCertificate, error)
-	RequestCSR(ctx context.Context, actor fleet.Actor) (csrBase64 []byte, err error)
+	// RequestCSR makes a key and returns the file to upload at Apple's portal;
+	// without a signer it is the bare request in PEM form, which an MDM vendor
+	// must countersign first.
+	RequestCSR(ctx context.Context, actor fleet.Actor) (file []byte, err error)
 	// SetCertificate stores the certificate. keyPEM empty: the key of the
 	// last RequestCSR. A changed topic is KindConflict naming how many devices
 	// are lost, unless forced.
