@@ -35,9 +35,6 @@ func (c *cli) loginCommand() *cobra.Command {
 				return err
 			}
 			out, err := connection.Login(cmd.Context(), email, secret)
-			if client.StatusOf(err) == http.StatusNotFound {
-				return fmt.Errorf("%w\nMake the first user with: muster setup", err)
-			}
 			if err != nil {
 				return err
 			}

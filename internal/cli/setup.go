@@ -26,9 +26,6 @@ func (c *cli) setupCommand() *cobra.Command {
 			if email == "" {
 				return usagef("--email is required")
 			}
-			if serverURL == "" {
-				serverURL = server.Address
-			}
 			if name == "" {
 				name = email
 			}
@@ -36,11 +33,18 @@ func (c *cli) setupCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			out, err := connection.Setup(cmd.Context(), apiv1.SetupRequest{
+			request := apiv1.SetupRequest{
 				Admin:     apiv1.SetupAdmin{Email: email, Name: name, Password: secret, PasswordConfirmation: secret},
 				OrgInfo:   apiv1.SetupOrg{OrgName: orgName},
 				ServerURL: serverURL,
-			})
+			}
+			out, err := connection.Setup(cmd.Context(), request)
+			if serverURL == "" && lacksServerURL(err) {
+				// The server was not started with one: what works for us is the
+				// best guess. Nothing was stored by the first request.
+				request.ServerURL = server.Address
+				out, err = connection.Setup(cmd.Context(), request)
+			}
 			if client.StatusOf(err) == http.StatusConflict {
 				return fmt.Errorf("%w\nLog in with: muster login", err)
 			}
@@ -62,6 +66,11 @@ func (c *cli) setupCommand() *cobra.Command {
 	f.StringVar(&password, "password", "", "password; others may see it in the process list, so better leave it out and be asked")
 	f.StringVar(&passwordFile, "password-file", "", "file that holds the password")
 	f.StringVar(&orgName, "org-name", "", "name of the organization")
-	f.StringVar(&serverURL, "server-url", "", "public URL of the server (default the address of the context)")
+	f.StringVar(&serverURL, "server-url", "", "public URL of the server (default what the server was started with, else the address of the context)")
 	return cmd
+}
+
+func lacksServerURL(err error) bool {
+	var refusal *client.Error
+	return errors.As(err, &refusal) && len(refusal.Errors) == 1 && refusal.Errors[0].Name == "server_url"
 }
