@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/muster-mdm/muster/api/v1"
+	apiv1 "github.com/muster-mdm/muster/api/v1"
 	"github.com/muster-mdm/muster/internal/access"
 	"github.com/muster-mdm/muster/internal/command"
 	"github.com/muster-mdm/muster/internal/config"

@@ -78,7 +78,7 @@ func readPayload(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // only read
 	raw, err := io.ReadAll(io.LimitReader(file, maxPayload+1))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)

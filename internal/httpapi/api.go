@@ -111,7 +111,8 @@ func New(o Options) (*API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the OpenAPI document: %w", err)
 	}
-	out.openAPI = append(document, '\n')
+	document = append(document, '\n')
+	out.openAPI = document
 	out.serveDocs()
 	out.main.HandleFunc("/", out.notFound)
 	out.exact.HandleFunc("/", out.notFound)

@@ -60,7 +60,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	var err error
 	switch scheme, rest, _ := strings.Cut(opts.URL, ":"); scheme {
 	case "sqlite":
-		err = db.openSQLite(strings.TrimPrefix(rest, "//"))
+		err = db.openSQLite(ctx, strings.TrimPrefix(rest, "//"))
 	case "postgres", "postgresql":
 		db.dialect = Postgres
 		db.read, err = sql.Open("pgx", opts.URL)
@@ -111,7 +111,7 @@ func (db *DB) start(ctx context.Context) error {
 const sqlitePragmas = "_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(10000)" +
 	"&_pragma=foreign_keys(1)&_pragma=cache_size(-65536)&_pragma=temp_store(2)"
 
-func (db *DB) openSQLite(path string) error {
+func (db *DB) openSQLite(ctx context.Context, path string) error {
 	if path == "" {
 		return errors.New("sqlite: needs a file path")
 	}
@@ -125,7 +125,7 @@ func (db *DB) openSQLite(path string) error {
 	db.write.SetMaxOpenConns(1)
 	// The writer's connection is first, so that the file exists and is in WAL
 	// mode before readers come.
-	if err := db.write.Ping(); err != nil {
+	if err := db.write.PingContext(ctx); err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
 	db.read, err = sql.Open("sqlite", dsn+"&_pragma=query_only(1)")
@@ -208,7 +208,7 @@ func (db *DB) view(ctx context.Context) *session {
 // fn may run more than once and must not call update or view itself.
 func (db *DB) update(ctx context.Context, fn func(*session) error) error {
 	var err error
-	for try := 0; try < maxWriteTries; try++ {
+	for range maxWriteTries {
 		if err := db.keys.refill(ctx); err != nil {
 			return err
 		}
@@ -226,7 +226,7 @@ func (db *DB) transact(ctx context.Context, fn func(*session) error) error {
 		return db.writer.do(ctx, fn)
 	}
 	var err error
-	for try := 0; try < maxWriteTries; try++ {
+	for range maxWriteTries {
 		err = db.once(ctx, fn)
 		if err == nil || !isRetryable(err) || ctx.Err() != nil {
 			return err

@@ -38,8 +38,8 @@ func TestSetupMakesOneFirstUserHoweverManyTry(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		ctx := context.Background()
 		users := store.NewUsers(db)
-		if any, err := users.AnyUser(ctx); err != nil || any {
-			t.Fatalf("before setup: any=%v err=%v", any, err)
+		if found, err := users.AnyUser(ctx); err != nil || found {
+			t.Fatalf("before setup: any=%v err=%v", found, err)
 		}
 		var made, refused atomic.Int64
 		storetest.Parallel(8, func(i int) {

@@ -167,7 +167,7 @@ func (d *Device) reset() {
 	if d.random != nil {
 		seed = d.random.Uint64()
 	}
-	d.random = rand.New(rand.NewPCG(seed, d.spec.Seed)) //nolint:gosec // repeatable, not secret
+	d.random = rand.New(rand.NewPCG(seed, d.spec.Seed)) // repeatable, not secret
 	d.name = d.spec.Name
 	d.awaiting = d.spec.AwaitingConfiguration
 	d.enrolled = nil

@@ -108,7 +108,7 @@ func (m Mix) family(r *rand.Rand) Family {
 func NewSpecs(seed uint64, n int, mix Mix) []Spec {
 	specs := make([]Spec, 0, n)
 	for i := range n {
-		r := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // repeatable, not secret
+		r := rand.New(rand.NewPCG(seed, uint64(i))) // repeatable, not secret
 		specs = append(specs, newSpec(r, i, mix))
 	}
 	return specs

@@ -39,7 +39,7 @@ func (d dict) dict(key string) dict   { m, _ := d[key].(map[string]any); return 
 func (d dict) number(key string) int {
 	switch n := d[key].(type) {
 	case uint64:
-		return int(n) //nolint:gosec // protocol numbers are small
+		return int(n)
 	case int64:
 		return int(n)
 	default:

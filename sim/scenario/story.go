@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/muster-mdm/muster/api/v1"
+	apiv1 "github.com/muster-mdm/muster/api/v1"
 	"github.com/muster-mdm/muster/client"
 	"github.com/muster-mdm/muster/sim/appledev"
 	"github.com/muster-mdm/muster/sim/appleserver"

@@ -177,7 +177,7 @@ func openssl(t *testing.T, args ...string) []byte {
 
 func read(t *testing.T, path string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(path) //nolint:gosec // a path the test made
+	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ const (
 	MaxRSABits = 8192
 )
 
-// ErrMalformed: the bytes are not a SCEP message that could be answered.
+// ErrMalformed says that the bytes are not a SCEP message that could be answered.
 var ErrMalformed = errors.New("scep: malformed message")
 
 // MessageType is the messageType attribute (RFC 8894 section 3.2.1.2).
