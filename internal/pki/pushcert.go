@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -120,9 +119,9 @@ func (p *Push) Version(ctx context.Context) (int64, error) {
 }
 
 // RequestCSR makes a key and a certificate signing request for a push
-// certificate. Without a signer the answer is the PEM request in base64, to
-// be signed by the holder of a vendor certificate; with one it is what Apple's
-// portal accepts. The key never leaves the server.
+// certificate. Without a signer the answer is the PEM request, to be signed by
+// the holder of a vendor certificate; with one it is what Apple's portal
+// accepts. The key never leaves the server.
 func (p *Push) RequestCSR(ctx context.Context, actor fleet.Actor) ([]byte, error) {
 	key, err := rsa.GenerateKey(rand.Reader, caBits)
 	if err != nil {
@@ -144,7 +143,7 @@ func (p *Push) RequestCSR(ctx context.Context, actor fleet.Actor) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	out := []byte(base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})))
+	out := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
 	if p.signer != nil {
 		if out, err = p.signer.SignCSR(ctx, der); err != nil {
 			return nil, fleet.Errorf(fleet.KindUpstream, "the CSR signer refused: %v", err).WithCause(err)

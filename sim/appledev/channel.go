@@ -144,7 +144,7 @@ func (d *Device) tell(ctx context.Context, e *enrollment, c *channel, r *report)
 		return nil, fmt.Errorf("%s: %w", r.status, answer.problem())
 	}
 	c.unsent = nil
-	e.notNow = r.status == statusNotNow
+	c.notNow = r.status == statusNotNow
 	return answer.body, nil
 }
 
@@ -231,7 +231,7 @@ func (d *Device) pause(e *enrollment, err error) time.Duration {
 	if d.o.PollInterval > 0 {
 		wait = d.o.PollInterval
 	}
-	if err != nil || e.notNow {
+	if err != nil || e.device.notNow || (e.user != nil && e.user.notNow) {
 		wait = min(wait, d.o.RetryAfter)
 	}
 	return wait

@@ -128,7 +128,6 @@ type enrollment struct {
 	identity *identity
 	device   channel
 	user     *channel // nil: no user channel
-	notNow   bool     // the last status sent was NotNow: poll again later
 }
 
 // channel is what pushes and commands go through.
@@ -139,6 +138,7 @@ type channel struct {
 	magic     string
 	unlock    []byte
 	unsent    *report // a result the server has not confirmed
+	notNow    bool    // the last status sent was NotNow: poll again later
 }
 
 // New makes a device that is not enrolled.
