@@ -10,7 +10,7 @@ import (
 )
 
 func (c *cli) configCommand() *cobra.Command {
-	return group("config", "Set up which server the commands talk to", c.configSetCommand(), c.configGetCommand())
+	return group("config", "Set up which server the commands talk to", c.configSetCommand(), c.configGetCommand(), c.configCheckCommand())
 }
 
 func (c *cli) configSetCommand() *cobra.Command {

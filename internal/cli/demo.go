@@ -160,7 +160,7 @@ func (c *cli) storyProgress() func(step string, done, failed, total int) {
 			return
 		}
 		percent := done * 100 / total
-		if percent == shown || (!c.Terminal && percent%25 != 0) {
+		if percent == shown || (!c.Terminal && (percent%25 != 0 || percent == 0)) {
 			return
 		}
 		shown = percent

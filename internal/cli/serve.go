@@ -41,6 +41,37 @@ func (c *cli) serveCommand() *cobra.Command {
 	return cmd
 }
 
+func (c *cli) configCheckCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "check", Short: "Check the server's settings without starting it",
+		Long: "Reads the server's settings from flags, environment and file as `muster serve` does, says everything that is wrong\n" +
+			"with them, and shows what is in effect. Secrets are hidden.",
+		Example: "  muster config check --config /etc/muster/muster.yml",
+		Args:    args(cobra.NoArgs),
+	}
+	load := c.serverFlags(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		settings, err := load()
+		if err != nil {
+			return err
+		}
+		if settings.PrivateKey != "" || !settings.Embedded() {
+			if _, _, err := app.Keys(settings); err != nil {
+				return err
+			}
+		}
+		l := listing{columns: []string{"SETTING", "VALUE"}}
+		values := map[string]string{}
+		for _, line := range settings.Lines() {
+			values[line.Name] = line.Value
+			l.rows = append(l.rows, []string{line.Name, line.Value})
+		}
+		l.value = values
+		return c.show(l)
+	}
+	return cmd
+}
+
 // serverLog makes the server's log, written off the hot path.
 func (c *cli) serverLog(settings config.Config, out io.Writer) (*slog.Logger, func() error) {
 	w := slogx.NewWriter(out)

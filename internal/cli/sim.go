@@ -24,7 +24,7 @@ const (
 )
 
 func (c *cli) simCommand() *cobra.Command {
-	return group("sim", "Simulate devices against a running server", c.simAppleCommand(), c.simLoadCommand())
+	return group("sim", "Simulate devices against a running server", c.simAppleCommand(), c.simAPNsCommand(), c.simLoadCommand())
 }
 
 type simAppleFlags struct {

@@ -19,14 +19,29 @@ type Hosts interface {
 }
 
 // Service answers about hosts.
-type Service struct{ hosts Hosts }
+type Service struct {
+	hosts Hosts
+	seen  *Seen
+}
 
-// NewService returns the inventory over a store.
-func NewService(hosts Hosts) *Service { return &Service{hosts} }
+// NewService returns the inventory over a store, and what seen knows beyond
+// it.
+func NewService(hosts Hosts, seen *Seen) *Service { return &Service{hosts, seen} }
 
 // List returns one page of hosts.
 func (s *Service) List(ctx context.Context, f fleet.HostFilter) ([]fleet.Host, fleet.PageMeta, error) {
-	return s.hosts.List(ctx, f)
+	list, meta, err := s.hosts.List(ctx, f)
+	for i := range list {
+		s.freshen(&list[i])
+	}
+	return list, meta, err
+}
+
+// freshen puts in the last contact that is not written yet.
+func (s *Service) freshen(h *fleet.Host) {
+	if at := s.seen.Last(h.ID); at.After(h.SeenAt) {
+		h.SeenAt, h.MDM.CheckedInAt = at, at
+	}
 }
 
 // Count counts hosts.
@@ -40,7 +55,11 @@ func (s *Service) Host(ctx context.Context, id fleet.HostID) (*fleet.HostDetail,
 	if err == nil && h == nil {
 		err = fleet.Errorf(fleet.KindNotFound, "there is no host with id %d", id)
 	}
-	return h, err
+	if err != nil {
+		return nil, err
+	}
+	s.freshen(&h.Host)
+	return h, nil
 }
 
 // HostByIdentifier returns the host with the UUID, serial or name.

@@ -38,6 +38,13 @@ func (s *Seen) Note(id fleet.HostID) {
 	s.mu.Unlock()
 }
 
+// Last returns the last contact that is not written yet; zero: none.
+func (s *Seen) Last(id fleet.HostID) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at[id]
+}
+
 // Flush writes what was gathered. What cannot be written is kept.
 func (s *Seen) Flush(ctx context.Context) error {
 	s.mu.Lock()
