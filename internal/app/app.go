@@ -63,13 +63,13 @@ type App struct {
 // New builds the server: it opens the database, brings its schema up to date,
 // loads or makes keys and certificates, and wires everything. Close releases
 // it; Run does so itself.
-func New(ctx context.Context, o Options) (a *App, err error) {
+func New(ctx context.Context, o Options) (_ *App, err error) {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
 	// Times are stored in microseconds: nothing here is finer.
 	clock := func() time.Time { return o.Clock().UTC().Truncate(time.Microsecond) }
-	a = &App{config: o.Config, options: o, log: o.Log, clock: clock, pushes: wake.NewBell()}
+	a := &App{config: o.Config, options: o, log: o.Log, clock: clock, pushes: wake.NewBell()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -92,7 +92,10 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	for _, name := range applied {
 		a.log.Info("migration applied", "migration", name)
 	}
-	return a, a.wire(ctx)
+	if err := a.wire(ctx); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // OpenStore opens the configured database, making the data directory if
