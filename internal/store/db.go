@@ -208,7 +208,7 @@ func (db *DB) view(ctx context.Context) *session {
 // fn may run more than once and must not call update or view itself.
 func (db *DB) update(ctx context.Context, fn func(*session) error) error {
 	var err error
-	for range maxWriteTries {
+	for range maxKeyTries {
 		if err := db.keys.refill(ctx); err != nil {
 			return err
 		}

@@ -24,6 +24,11 @@ var keyBlocks = map[string]int64{
 // finds none is run again after a refill.
 const lowWater = 8
 
+// maxKeyTries bounds how often one transaction is run again for want of keys.
+// Each time at least as many are drawn as were missed, so that two or three
+// do, however many transactions run at once.
+const maxKeyTries = 20
+
 var errNoKeys = errors.New("keys ran out inside a transaction")
 
 // keySource hands out integer keys. Blocks are drawn in transactions of their
@@ -33,42 +38,61 @@ type keySource struct {
 	db     *DB
 	mu     sync.Mutex
 	ranges map[string]*keyRange
-	ready  bool // every table has at least lowWater
+	missed map[string]int64 // draws that found none since the last block
+	ready  bool             // every table had at least lowWater
+
+	drawing sync.Mutex // held while blocks are drawn, one caller at a time
 }
 
 type keyRange struct{ next, end int64 } // [next, end)
 
 // refill makes sure that every table has lowWater keys.
 func (k *keySource) refill(ctx context.Context) error {
-	k.mu.Lock()
-	ready := k.ready
-	k.mu.Unlock()
-	if ready {
+	if k.isReady() {
 		return nil
 	}
+	k.drawing.Lock()
+	defer k.drawing.Unlock()
+	if k.isReady() {
+		return nil // somebody else has drawn meanwhile
+	}
+	// Whoever draws below lowWater from here on asks for the next refill.
+	k.setReady(true)
 	for table := range keyBlocks {
-		if err := k.reserve(ctx, table, lowWater); err != nil {
+		if err := k.draw(ctx, table, lowWater); err != nil {
+			k.setReady(false)
 			return err
 		}
 	}
-	k.mu.Lock()
-	k.ready = true
-	k.mu.Unlock()
 	return nil
 }
 
-// reserve makes sure that n keys of the table can be drawn.
-func (k *keySource) reserve(ctx context.Context, table string, n int64) error {
+func (k *keySource) isReady() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.ready
+}
+
+func (k *keySource) setReady(ready bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ready = ready
+}
+
+// draw makes sure that n keys of the table are at hand. The caller holds
+// drawing: two at once would each lose the other's block.
+func (k *keySource) draw(ctx context.Context, table string, n int64) error {
 	k.mu.Lock()
 	have := int64(0)
 	if r := k.ranges[table]; r != nil {
 		have = r.end - r.next
 	}
+	missed := k.missed[table]
 	k.mu.Unlock()
-	if have >= n {
+	if have >= n && missed == 0 {
 		return nil
 	}
-	size := max(keyBlocks[table], n)
+	size := max(keyBlocks[table], n) + missed
 	var first int64
 	err := k.db.transact(ctx, func(s *session) error {
 		tail := s.db.dialect.onConflict([]string{"name"}, nil)
@@ -91,6 +115,7 @@ func (k *keySource) reserve(ctx context.Context, table string, n int64) error {
 		k.ranges = map[string]*keyRange{}
 	}
 	k.ranges[table] = &keyRange{next: first, end: first + size}
+	delete(k.missed, table)
 	return nil
 }
 
@@ -102,6 +127,10 @@ func (s *session) key(table string) (int64, error) {
 	r := k.ranges[table]
 	if r == nil || r.next == r.end {
 		k.ready = false
+		if k.missed == nil {
+			k.missed = map[string]int64{}
+		}
+		k.missed[table]++
 		return 0, fmt.Errorf("%w: %s", errNoKeys, table)
 	}
 	id := r.next
