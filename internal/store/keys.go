@@ -39,7 +39,8 @@ type keySource struct {
 	mu     sync.Mutex
 	ranges map[string]*keyRange
 	missed map[string]int64 // draws that found none since the last block
-	ready  bool             // every table had at least lowWater
+	ready  bool             // every table has at least lowWater
+	low    bool             // a table fell below it since the last look
 
 	drawing sync.Mutex // held while blocks are drawn, one caller at a time
 }
@@ -56,14 +57,17 @@ func (k *keySource) refill(ctx context.Context) error {
 	if k.isReady() {
 		return nil // somebody else has drawn meanwhile
 	}
-	// Whoever draws below lowWater from here on asks for the next refill.
-	k.setReady(true)
+	k.mu.Lock()
+	k.low = false
+	k.mu.Unlock()
 	for table := range keyBlocks {
 		if err := k.draw(ctx, table, lowWater); err != nil {
-			k.setReady(false)
 			return err
 		}
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ready = !k.low
 	return nil
 }
 
@@ -71,12 +75,6 @@ func (k *keySource) isReady() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.ready
-}
-
-func (k *keySource) setReady(ready bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.ready = ready
 }
 
 // draw makes sure that n keys of the table are at hand. The caller holds
@@ -126,7 +124,7 @@ func (s *session) key(table string) (int64, error) {
 	defer k.mu.Unlock()
 	r := k.ranges[table]
 	if r == nil || r.next == r.end {
-		k.ready = false
+		k.ready, k.low = false, true
 		if k.missed == nil {
 			k.missed = map[string]int64{}
 		}
@@ -136,7 +134,7 @@ func (s *session) key(table string) (int64, error) {
 	id := r.next
 	r.next++
 	if r.end-r.next < lowWater {
-		k.ready = false
+		k.ready, k.low = false, true
 	}
 	return id, nil
 }
