@@ -301,7 +301,8 @@ func (l *Lifecycle) CheckOut(ctx context.Context, key fleet.EnrollmentKey) error
 	return err
 }
 
-// leave takes an enrollment off, and with a device channel its host.
+// leave takes an enrollment off, and with a device channel its host, unless
+// another device stands for the host by now: two can have one serial.
 func (l *Lifecycle) leave(f fleet.EnrollmentFacts, v Verdict, event fleet.Event) fleet.EnrollmentChange {
 	e := *f.Enrollment
 	e.State = v.Next
@@ -311,7 +312,7 @@ func (l *Lifecycle) leave(f fleet.EnrollmentFacts, v Verdict, event fleet.Event)
 	}
 	event.At = l.clock()
 	c.Events = append(c.Events, event)
-	if f.Host != nil && e.Channel.IsDevice() {
+	if f.Host != nil && f.Host.UUID == e.Key && e.Channel.IsDevice() {
 		h := *f.Host
 		h.MDM.Status, h.MDM.ServerURL, h.MDM.UnenrolledAt = fleet.MDMOff, "", l.clock()
 		c.Host = &h
