@@ -265,9 +265,12 @@ func (s *session) cancelChannels(e *fleet.Enrollment, forget bool) error {
 	return s.exec("DELETE FROM secrets WHERE scope = ? AND name = ?", string(fleet.ScopeBootstrapToken), e.Key)
 }
 
-// DeviceChannel returns the device channel of a host; nil when it has none.
+// DeviceChannel returns the device channel of a host; nil when it has none. Of
+// several devices with one serial, it is that of the one that enrolled last:
+// the host has its UUID.
 func (e *Enrollments) DeviceChannel(ctx context.Context, host fleet.HostID) (*fleet.Enrollment, error) {
-	return e.db.view(ctx).enrollment("e.host_id = ? AND e.parent_id = 0 ORDER BY e.state, e.id DESC LIMIT 1", int64(host))
+	return e.db.view(ctx).enrollment("e.host_id = ? AND e.parent_id = 0"+
+		" ORDER BY CASE WHEN e.enroll_key = (SELECT h.uuid FROM hosts h WHERE h.id = e.host_id) THEN 0 ELSE 1 END, e.state, e.id DESC LIMIT 1", int64(host))
 }
 
 // CountOnByTopic counts the device channels that are on and whose push topic
@@ -300,7 +303,7 @@ func (e *Enrollments) targets(ctx context.Context, col string, values []any) ([]
 	err := chunked(values, func(chunk []any) error {
 		list, err := collect(s, scanTarget, `SELECT h.id, h.uuid, h.hardware_serial, h.hostname, h.platform, h.team_id, h.mdm_status,
 			COALESCE(e.id, 0), COALESCE(e.state, 0) FROM hosts h LEFT JOIN enrollments e ON e.host_id = h.id AND e.parent_id = 0
-			WHERE `+col+` IN (`+placeholders(len(chunk))+`)`, chunk...)
+			WHERE `+col+` IN (`+placeholders(len(chunk))+`) ORDER BY h.id, CASE WHEN e.enroll_key = h.uuid THEN 0 ELSE 1 END, e.state, e.id DESC`, chunk...)
 		out = append(out, list...)
 		return err
 	})
@@ -315,20 +318,13 @@ func scanTarget(rows *sql.Rows) (t fleet.Target, err error) {
 		&t.EnrollmentID, &t.State)
 }
 
-// onePerHost keeps the live channel of a host that has several rows, as after
-// a change of its UDID.
+// onePerHost keeps the first channel of a host that has several, as after a
+// change of its UDID.
 func onePerHost(list []fleet.Target) []fleet.Target {
-	at := make(map[fleet.HostID]int, len(list))
 	out := list[:0]
 	for _, t := range list {
-		i, dup := at[t.Host.ID]
-		if !dup {
-			at[t.Host.ID] = len(out)
+		if len(out) == 0 || out[len(out)-1].Host.ID != t.Host.ID {
 			out = append(out, t)
-			continue
-		}
-		if t.State == fleet.EnrollmentOn {
-			out[i] = t
 		}
 	}
 	return out
