@@ -96,7 +96,8 @@ var rooms = []room{
 		doors:    []string{"database/sql", "github.com/go-sql-driver/mysql", "github.com/jackc/pgx/v5", "modernc.org/sqlite"},
 		testOurs: withStore},
 	{path: "internal/store/storetest", ours: []string{nouns, kit, "internal/store"}, doors: []string{"database/sql", "testing"}},
-	{path: "internal/applenet", ours: []string{nouns, kit, codec}, doors: []string{"crypto/x509", "net/http"}},
+	{path: "internal/applenet", ours: []string{nouns, kit, codec}, doors: []string{"crypto/x509", "net/http"},
+		testOurs: []string{"sim/appleserver"}},
 
 	// Glue.
 	{path: "internal/jobs", ours: []string{kit}},
@@ -117,5 +118,8 @@ var rooms = []room{
 	{path: "sim/scenario", ours: []string{codec, kit, api, "client", "sim/*"}, doors: []string{"net/http"}, planned: true},
 
 	// The whole from outside.
-	{path: "test/e2e", ours: []string{api, "client", "sim/*", "internal/app", "internal/config"}, testDoors: []string{"os/exec", "database/sql"}, planned: true},
+	// It plays devices by hand where simulated ones are too well-behaved, and
+	// NanoMDM's device is a second opinion.
+	{path: "test/e2e", ours: []string{api, "client", codec, "sim/*", "internal/app", "internal/config"}, testOurs: withStore,
+		testDoors: []string{"os/exec", "database/sql", "github.com/micromdm/nanomdm/test/protocol"}},
 }
