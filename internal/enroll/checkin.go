@@ -94,10 +94,13 @@ func supersede(f fleet.EnrollmentFacts) fleet.EnrollmentChange {
 // made.
 func (l *Lifecycle) reset(f fleet.EnrollmentFacts, m fleet.Authenticate, v Verdict) fleet.EnrollmentChange {
 	now := l.clock()
-	c := fleet.EnrollmentChange{Reset: true, Revoke: true, Claim: f.Identity.ID, ClearPush: true}
+	c := fleet.EnrollmentChange{Claim: f.Identity.ID}
 	e := fleet.Enrollment{Key: m.Key.ID, Channel: m.Key.Channel}
 	if f.Enrollment != nil {
 		e = *f.Enrollment
+		c.Reset, c.Revoke, c.ClearPush = true, true, true
+		// The unlock token of the earlier enrollment opens nothing any more.
+		c.Secrets = []fleet.SecretWrite{{Ref: unlockRef(m.Key.ID), Delete: true}}
 	}
 	e.State, e.Generation = v.Next, e.Generation+1
 	e.Topic, e.PushMagic, e.PushToken, e.AwaitingConfiguration = m.Topic, "", nil, false
@@ -123,8 +126,6 @@ func (l *Lifecycle) reset(f fleet.EnrollmentFacts, m fleet.Authenticate, v Verdi
 		kind = fleet.EventMDMReset
 	}
 	c.Events = append(c.Events, fleet.Event{Kind: kind, At: now, Actor: deviceActor(&h)})
-	// The unlock token of the earlier enrollment opens nothing any more.
-	c.Secrets = []fleet.SecretWrite{{Ref: unlockRef(m.Key.ID), Delete: true}}
 	return c
 }
 

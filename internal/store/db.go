@@ -49,6 +49,7 @@ type DB struct {
 	clock   func() time.Time
 	path    string // SQLite file
 	lastSeq atomic.Int64
+	builtin sync.Map // platform -> keys of its built-in labels
 }
 
 // Open connects, without touching the schema; see Migrate.

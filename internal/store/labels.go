@@ -42,9 +42,7 @@ func (l *Labels) EnsureBuiltin(ctx context.Context, names []fleet.BuiltinLabel) 
 
 // joinBuiltinLabels makes a new host a member of its platform's labels.
 func (s *session) joinBuiltinLabels(id fleet.HostID, p fleet.Platform) error {
-	names := fleet.BuiltinLabelsOf(p)
-	labels, err := collect(s, func(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) },
-		"SELECT id FROM labels WHERE builtin = TRUE AND name IN ("+placeholders(len(names))+")", anys(names)...)
+	labels, err := s.builtinLabels(p)
 	if err != nil {
 		return fmt.Errorf("find built-in labels: %w", err)
 	}
@@ -60,6 +58,21 @@ func (s *session) labelsOf(id fleet.HostID) ([]fleet.HostLabel, error) {
 	return collect(s, func(r *sql.Rows) (l fleet.HostLabel, err error) { return l, r.Scan(&l.ID, &l.Name, &l.Builtin) },
 		"SELECT l.id, l.name, l.builtin FROM label_members m JOIN labels l ON l.id = m.label_id WHERE m.host_id = ? ORDER BY l.id",
 		int64(id))
+}
+
+// builtinLabels returns the keys of a platform's labels. They never change, so
+// they are read once.
+func (s *session) builtinLabels(p fleet.Platform) ([]int64, error) {
+	if ids, ok := s.db.builtin.Load(p); ok {
+		return ids.([]int64), nil
+	}
+	names := fleet.BuiltinLabelsOf(p)
+	ids, err := collect(s, func(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) },
+		"SELECT id FROM labels WHERE builtin = TRUE AND name IN ("+placeholders(len(names))+")", anys(names)...)
+	if err == nil && len(ids) == len(names) {
+		s.db.builtin.Store(p, ids)
+	}
+	return ids, err
 }
 
 // leaveBuiltinLabels takes a host out of the built-in labels, when its

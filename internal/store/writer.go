@@ -6,12 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // Limits of the SQLite writer.
 const (
 	maxGroup     = 64   // transactions in one commit
 	writerBuffer = 1024 // transactions that wait
+	// gatherWait is how long a commit waits for company while transactions
+	// come quickly. It is a small part of what the flush takes off them.
+	gatherWait = 1500 * time.Microsecond
+	// maxSolo bounds the commits in a row that go without waiting after waits
+	// that nobody joined.
+	maxSolo = 64
 )
 
 var errClosed = errors.New("the database is closed")
@@ -28,6 +35,11 @@ type groupWriter struct {
 	done  chan struct{}
 	once  sync.Once
 	err   error
+
+	// The loop's own.
+	last    time.Time // the end of the last commit
+	solo    int       // commits to go without waiting
+	penalty int       // what solo is set to after the next vain wait
 }
 
 type writeJob struct {
@@ -76,12 +88,13 @@ func (w *groupWriter) loop() {
 	for {
 		select {
 		case job := <-w.jobs:
-			w.commit(w.gather(job))
+			w.commit(w.company(w.gather([]*writeJob{job})))
+			w.last = time.Now()
 		case <-w.quit:
 			for {
 				select {
 				case job := <-w.jobs:
-					w.commit(w.gather(job))
+					w.commit(w.gather([]*writeJob{job}))
 				default:
 					return
 				}
@@ -90,9 +103,40 @@ func (w *groupWriter) loop() {
 	}
 }
 
+// company waits a moment for more transactions while they come quickly, as
+// long as such waits are not in vain: a client that writes one at a time is
+// hardly slowed down.
+func (w *groupWriter) company(group []*writeJob) []*writeJob {
+	if len(group) > 1 || time.Since(w.last) > gatherWait {
+		return group
+	}
+	if w.solo > 0 {
+		w.solo--
+		return group
+	}
+	timer := time.NewTimer(gatherWait)
+	defer timer.Stop()
+	for len(group) < maxGroup {
+		select {
+		case job := <-w.jobs:
+			group = append(group, job)
+			continue
+		case <-w.quit:
+		case <-timer.C:
+		}
+		break
+	}
+	if len(group) == 1 {
+		w.penalty = min(max(2*w.penalty, 1), maxSolo)
+		w.solo = w.penalty
+	} else {
+		w.penalty = 0
+	}
+	return group
+}
+
 // gather takes what waits, without waiting for more.
-func (w *groupWriter) gather(first *writeJob) []*writeJob {
-	group := []*writeJob{first}
+func (w *groupWriter) gather(group []*writeJob) []*writeJob {
 	for len(group) < maxGroup {
 		select {
 		case job := <-w.jobs:

@@ -221,7 +221,7 @@ CREATE TABLE enrollments (
 
 CREATE UNIQUE INDEX enrollments_key ON enrollments (enroll_key);
 
-CREATE INDEX enrollments_host ON enrollments (host_id, id);
+CREATE INDEX enrollments_host ON enrollments (host_id, parent_id, id);
 
 CREATE INDEX enrollments_parent ON enrollments (parent_id, id);
 
@@ -311,5 +311,3 @@ CREATE TABLE events (
 ){{.Opts}};
 
 CREATE INDEX events_host ON events (host_id, id);
-
-CREATE INDEX events_at ON events (at);
