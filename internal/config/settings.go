@@ -149,7 +149,7 @@ func operationSettings() []Setting {
 			bind: func(c *Config) Value { return intValue{&c.Limits.DeviceBodyBytes, minBodyBytes, maxBodyBytes} }},
 		{Name: "limits.page_size", Default: "10000", Help: "Most rows in one page of a list",
 			bind: func(c *Config) Value { return intValue{&c.Limits.PageSize, 1, maxPageSize} }},
-		{Name: "limits.command_targets", Default: "10000", Help: "Most hosts of one command",
+		{Name: "limits.command_targets", Default: "100000", Help: "Most hosts of one command",
 			bind: func(c *Config) Value { return intValue{&c.Limits.CommandTargets, 1, maxTargets} }},
 		{Name: "limits.enrollments_per_hour", Default: "600", Help: "Enrollment profile downloads per hour from one address",
 			bind: func(c *Config) Value { return intValue{&c.Limits.EnrollmentsPerHour, 1, maxTargets} }},

@@ -43,10 +43,13 @@ type Options struct {
 const (
 	DefaultBodyBytes          = 1 << 20
 	DefaultPageSize           = 10_000
-	DefaultCommandTargets     = 10_000
+	DefaultCommandTargets     = 100_000
 	DefaultEnrollmentsPerHour = 600
 	// uploadBytes bounds the files of a certificate upload together.
 	uploadBytes = 1 << 20
+	// commandBytes bounds a command: the largest that devices take, in base64,
+	// and the UUIDs of very many hosts.
+	commandBytes = 16 << 20
 	// loginBytes bounds what anybody may send.
 	loginBytes = 16 << 10
 	// bodyTimeout is how long a body may take to arrive.

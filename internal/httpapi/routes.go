@@ -23,6 +23,7 @@ type route struct {
 	multipart  bool // takes files
 	strict     bool // an unknown query parameter is an error
 	deprecated bool
+	file       string // media type of an answer that is a file
 }
 
 // prefixes are what ~ stands for; the first is the documented one.
@@ -58,6 +59,10 @@ func (a *api) register(h huma.API, rt route) {
 		}
 		if rt.permission != Open {
 			op.Security = []map[string][]string{{"token": {}}}
+		}
+		if rt.file != "" {
+			op.Responses = map[string]*huma.Response{"200": {Description: "The file",
+				Content: map[string]*huma.MediaType{rt.file: {Schema: &huma.Schema{Type: "string", Format: "binary"}}}}}
 		}
 		rt.bind(h, op)
 	}
@@ -163,13 +168,13 @@ func (a *api) hostRoutes() []route {
 func (a *api) commandRoutes() []route {
 	return []route{
 		{method: http.MethodPost, path: "~/commands/run", also: []string{"~/mdm/commands/run"}, permission: commandsRun, id: "runCommand",
-			summary: "Send an MDM command to hosts", bind: handle(a.runCommand)},
+			summary: "Send an MDM command to hosts", bodyBytes: commandBytes, bind: handle(a.runCommand)},
 		{method: http.MethodGet, path: "~/commands/results", also: []string{"~/mdm/commandresults"}, permission: commandsRead, id: "getCommandResults",
 			summary: "Show what became of a command", bind: handle(a.commandResults)},
 		{method: http.MethodGet, path: "~/commands", also: []string{"~/mdm/commands"}, permission: commandsRead, id: "listCommands",
 			summary: "List commands, newest first", bind: handle(a.listCommands)},
 		{method: http.MethodPost, path: "~/mdm/apple/enqueue", permission: commandsRun, id: "enqueueCommand", deprecated: true,
-			summary: "Send an MDM command to devices", bind: handle(a.enqueue)},
+			summary: "Send an MDM command to devices", bodyBytes: commandBytes, bind: handle(a.enqueue)},
 		{method: http.MethodGet, path: "~/mdm/apple/commandresults", permission: commandsRead, id: "getDeviceCommandResults", deprecated: true,
 			summary: "Show what became of a command, by device", bind: handle(a.deviceCommandResults)},
 		{method: http.MethodGet, path: "~/mdm/apple/commands", permission: commandsRead, id: "listDeviceCommands", deprecated: true,
@@ -182,7 +187,7 @@ func (a *api) commandRoutes() []route {
 func (a *api) enrollmentRoutes() []route {
 	return []route{
 		{method: http.MethodGet, path: "~/enrollment_profiles/manual", also: []string{"~/mdm/manual_enrollment_profile"}, permission: enrollmentsRead,
-			id: "downloadManualEnrollmentProfile", summary: "Download the manual enrollment profile; each download enrolls one device", bind: handle(a.manualProfile)},
+			id: "downloadManualEnrollmentProfile", summary: "Download the manual enrollment profile; each download enrolls one device", file: mobileconfigType, bind: handle(a.manualProfile)},
 		{method: http.MethodGet, path: "~/enrollments", permission: enrollmentsRead, id: "listEnrollments",
 			summary: "List enrollments", bind: handle(a.listEnrollments)},
 		{method: http.MethodPost, path: "~/enrollments", permission: enrollmentsWrite, id: "createEnrollment",
@@ -190,9 +195,9 @@ func (a *api) enrollmentRoutes() []route {
 		{method: http.MethodDelete, path: "~/enrollments/{id}", permission: enrollmentsWrite, id: "deleteEnrollment",
 			summary: "Delete an enrollment: its URL stops working, enrolled devices stay", bind: handle(a.deleteEnrollment)},
 		{method: http.MethodGet, path: "~/enrollments/{id}/profile", permission: enrollmentsRead, id: "downloadEnrollmentProfile",
-			summary: "Download an enrollment's profile; each download enrolls one device", bind: handle(a.enrollmentProfile)},
+			summary: "Download an enrollment's profile; each download enrolls one device", file: mobileconfigType, bind: handle(a.enrollmentProfile)},
 		{method: http.MethodGet, path: "/mdm/apple/enroll/{token}", permission: Open, id: "enroll",
-			summary: "Download an enrollment profile on the device itself", bind: handle(a.enrollByToken)},
+			summary: "Download an enrollment profile on the device itself", file: mobileconfigType, bind: handle(a.enrollByToken)},
 	}
 }
 
