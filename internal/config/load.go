@@ -169,10 +169,17 @@ func environment(environ []string) (map[string]string, []error) {
 	return env, faults
 }
 
+// testPrefix begins, after EnvPrefix, what points the project's tests at
+// databases: a server under test inherits it.
+const testPrefix = "TEST"
+
 // injected reports names that Kubernetes puts into every container next to a
 // service called "muster" (MUSTER_SERVICE_HOST, MUSTER_PORT_8080_TCP ...).
 func injected(name string) bool {
 	rest := strings.TrimPrefix(name, EnvPrefix)
+	if strings.HasPrefix(rest, testPrefix) {
+		return true
+	}
 	return strings.HasPrefix(rest, "SERVICE_") || rest == "PORT" || strings.HasPrefix(rest, "PORT_")
 }
 
