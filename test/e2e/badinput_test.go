@@ -186,7 +186,7 @@ func TestBadCommandsAreRefusedWithAReasonAndLeaveNothing(t *testing.T) {
 			body string
 			want int
 		}{
-			"a body of 2 MB":  {`{"command":"` + strings.Repeat("A", 2<<20) + `","host_uuids":["UDID-J"]}`, 413},
+			"a body of 20 MB": {`{"command":"` + strings.Repeat("A", 20<<20) + `","host_uuids":["UDID-J"]}`, 413},
 			"no JSON":         {`{"command":`, 400},
 			"not base64":      {`{"command":"%%%","host_uuids":["UDID-J"]}`, 400},
 			"hosts not given": {`{"command":"` + base64.StdEncoding.EncodeToString([]byte(good)) + `"}`, 422},

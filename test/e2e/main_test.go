@@ -5,11 +5,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/muster-mdm/muster/internal/config"
 	"github.com/muster-mdm/muster/sim/appledev"
 )
 
@@ -53,6 +56,12 @@ var build = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
+
+// environment is this process's, without what configures a server.
+func environment(more ...string) []string {
+	own := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, config.EnvPrefix) })
+	return append(own, more...)
+}
 
 // keyCount is how many RSA keys all simulated devices share: making keys is
 // the dearest thing they do.
