@@ -79,7 +79,11 @@ func commandHalf(f fleet.CommandFilter, alias, status, updated string) (string, 
 	conds := []string{fmt.Sprintf("c.purpose <> %d", fleet.CommandVitals)}
 	var args []any
 	if len(f.HostIDs) > 0 {
-		conds = append(conds, alias+".host_id IN ("+placeholders(len(f.HostIDs))+")")
+		in := "host_id IN (" + placeholders(len(f.HostIDs)) + ")"
+		if alias == "q" { // the queue is found by enrollment
+			in = "enrollment_id IN (SELECT own.id FROM enrollments own WHERE own." + in + ")"
+		}
+		conds = append(conds, alias+"."+in)
 		for _, id := range f.HostIDs {
 			args = append(args, int64(id))
 		}

@@ -271,5 +271,6 @@ func (s *session) closeQueue(enrollment int64, status fleet.CommandStatus, cond 
 	if cond == "" {
 		return s.exec("DELETE FROM command_queue WHERE enrollment_id = ?", enrollment)
 	}
-	return s.exec("DELETE FROM command_queue WHERE enrollment_id = ? AND command_id IN (SELECT c.id FROM commands c WHERE 1 = 1"+cond+")", enrollment)
+	return s.exec("DELETE FROM command_queue WHERE enrollment_id = ? AND EXISTS (SELECT 1 FROM commands c"+
+		" WHERE c.id = command_queue.command_id"+cond+")", enrollment)
 }
