@@ -242,7 +242,7 @@ func (db *DB) once(ctx context.Context, fn func(*session) error) error {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // after Commit: no effect
-	if err := fn(&session{ctx: ctx, db: db, plain: tx}); err != nil {
+	if err := fn(&session{ctx: ctx, db: db, plain: tx, before: map[rowKey][]any{}}); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {

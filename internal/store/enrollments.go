@@ -38,6 +38,7 @@ func (s *session) enrollment(cond string, args ...any) (*fleet.Enrollment, error
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
+	s.remember("enrollments", enrollmentValues(&list[0]))
 	return &list[0], nil
 }
 
@@ -212,6 +213,19 @@ func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) er
 	return s.appendEvents(c.Events...)
 }
 
+// enrollmentValues are in the order of enrollmentCols.
+func enrollmentValues(e *fleet.Enrollment) []any {
+	token := e.PushToken
+	if token == nil {
+		token = []byte{}
+	}
+	return []any{int64(e.ID), e.Key, int64(e.HostID), int64(e.ParentID), int64(e.Channel), int64(e.State), e.Generation,
+		e.Topic, e.PushMagic, token, clip(e.UserName, 255), clip(e.Serial, 100), clip(e.Model, 100), e.ServerURL, e.CheckInURL,
+		int64(e.AccessRights), e.AwaitingConfiguration, micros(e.CreatedAt), micros(e.EnrolledAt), micros(e.TokenUpdatedAt)}
+}
+
+// putEnrollment writes an enrollment that was made or loaded in this
+// transaction.
 func (s *session) putEnrollment(e *fleet.Enrollment) error {
 	if e.ID == 0 {
 		id, err := s.key("enrollments")
@@ -221,14 +235,7 @@ func (s *session) putEnrollment(e *fleet.Enrollment) error {
 		e.ID = fleet.EnrollmentID(id)
 		e.CreatedAt = s.db.clock()
 	}
-	token := e.PushToken
-	if token == nil {
-		token = []byte{}
-	}
-	query := s.db.dialect.upsert("enrollments", enrollmentCols, []string{"id"}, enrollmentCols[1:])
-	err := s.exec(query, int64(e.ID), e.Key, int64(e.HostID), int64(e.ParentID), int64(e.Channel), int64(e.State), e.Generation,
-		e.Topic, e.PushMagic, token, clip(e.UserName, 255), clip(e.Serial, 100), clip(e.Model, 100), e.ServerURL, e.CheckInURL,
-		e.AccessRights, e.AwaitingConfiguration, micros(e.CreatedAt), micros(e.EnrolledAt), micros(e.TokenUpdatedAt))
+	err := s.save("enrollments", enrollmentCols, enrollmentValues(e))
 	if isDuplicate(err) {
 		return fleet.Errorf(fleet.KindUnavailable, "enrollment %s: another message of the device is being handled: try again", e.Key)
 	}

@@ -286,10 +286,21 @@ func (s *session) host(cond string, args ...any) (*fleet.Host, error) {
 	if err != nil || len(hosts) == 0 {
 		return nil, err
 	}
+	s.remember("hosts", hostValues(&hosts[0]))
 	return &hosts[0], nil
 }
 
-// putHost writes a host, making its key when it has none, and keeps its
+// hostValues are in the order of hostCols.
+func hostValues(h *fleet.Host) []any {
+	return []any{int64(h.ID), int64(h.TeamID), clip(h.UUID, 100), clip(h.HardwareSerial, 100), clip(h.Hostname, 255),
+		clip(h.ComputerName, 255), string(h.Platform), clip(h.HardwareModel, 100), clip(h.HardwareVendor, 100), clip(h.OSVersion, 100),
+		clip(h.Build, 40), clip(h.PrimaryMAC, 40), h.DiskTotalGB, h.DiskAvailableGB, int64(h.Supervised), int64(h.MDM.Status),
+		clip(h.MDM.ServerURL, 1024), micros(h.MDM.EnrolledAt), micros(h.MDM.UnenrolledAt), h.MDM.BootstrapHeld,
+		micros(h.CreatedAt), micros(h.UpdatedAt), micros(h.DetailUpdatedAt), micros(h.LabelUpdatedAt),
+		micros(h.LastEnrolledAt), micros(h.RefetchAt)}
+}
+
+// putHost writes a host that was made or loaded in this transaction, making its key when it has none, and keeps its
 // built-in labels.
 func (s *session) putHost(h *fleet.Host) error {
 	created := h.ID == 0
@@ -303,13 +314,7 @@ func (s *session) putHost(h *fleet.Host) error {
 	}
 	h.UpdatedAt = s.db.clock()
 	h.LabelUpdatedAt = h.UpdatedAt
-	query := s.db.dialect.upsert("hosts", hostCols, []string{"id"}, hostCols[1:])
-	if err := s.exec(query, int64(h.ID), int64(h.TeamID), clip(h.UUID, 100), clip(h.HardwareSerial, 100), clip(h.Hostname, 255),
-		clip(h.ComputerName, 255), string(h.Platform), clip(h.HardwareModel, 100), clip(h.HardwareVendor, 100), clip(h.OSVersion, 100),
-		clip(h.Build, 40), clip(h.PrimaryMAC, 40), h.DiskTotalGB, h.DiskAvailableGB, int64(h.Supervised), int64(h.MDM.Status),
-		clip(h.MDM.ServerURL, 1024), micros(h.MDM.EnrolledAt), micros(h.MDM.UnenrolledAt), h.MDM.BootstrapHeld,
-		micros(h.CreatedAt), micros(h.UpdatedAt), micros(h.DetailUpdatedAt), micros(h.LabelUpdatedAt),
-		micros(h.LastEnrolledAt), micros(h.RefetchAt)); err != nil {
+	if err := s.save("hosts", hostCols, hostValues(h)); err != nil {
 		return fmt.Errorf("write host: %w", err)
 	}
 	if !created {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -24,6 +25,56 @@ type session struct {
 	db    *DB
 	plain plainQuerier
 	stmts *stmtCache
+	// before holds rows as they were loaded in this transaction, so that save
+	// writes only what changed. Nil outside of transactions.
+	before map[rowKey][]any
+}
+
+type rowKey struct {
+	table string
+	id    int64
+}
+
+// remember keeps a loaded row for save. values are in the order of the
+// table's columns, the key first.
+func (s *session) remember(table string, values []any) {
+	if s.before != nil {
+		s.before[rowKey{table, values[0].(int64)}] = values
+	}
+}
+
+// save inserts a row, or updates what changed of one that was loaded in this
+// transaction: indexes of other columns are then left alone.
+func (s *session) save(table string, cols []string, values []any) error {
+	id := values[0].(int64)
+	old, loaded := s.before[rowKey{table, id}]
+	if !loaded {
+		return s.insertRows(table, cols, [][]any{values}, "")
+	}
+	var sets []string
+	var args []any
+	for i := 1; i < len(cols); i++ {
+		if !sameValue(old[i], values[i]) {
+			sets = append(sets, cols[i]+" = ?")
+			args = append(args, values[i])
+		}
+	}
+	if len(sets) == 0 {
+		return nil
+	}
+	s.before[rowKey{table, id}] = values
+	return s.exec("UPDATE "+table+" SET "+strings.Join(sets, ", ")+" WHERE id = ?", append(args, id)...)
+}
+
+func sameValue(a, b any) bool {
+	if x, ok := a.([]byte); ok {
+		y, ok := b.([]byte)
+		return ok && bytes.Equal(x, y)
+	}
+	if _, ok := b.([]byte); ok {
+		return false
+	}
+	return a == b
 }
 
 // text is the query in the dialect.

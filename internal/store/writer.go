@@ -185,7 +185,7 @@ func (w *groupWriter) run(job *writeJob, shared bool) {
 	}
 	// A cancelled statement would roll back the whole group, so fn's
 	// statements cannot be cancelled; they are bounded instead.
-	s := &session{ctx: context.WithoutCancel(job.ctx), db: w.db, stmts: &w.stmts}
+	s := &session{ctx: context.WithoutCancel(job.ctx), db: w.db, stmts: &w.stmts, before: map[rowKey][]any{}}
 	func() {
 		defer func() { job.caught = recover() }()
 		job.err = job.fn(s)
