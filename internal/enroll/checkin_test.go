@@ -1,0 +1,414 @@
+package enroll_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/muster-mdm/muster/internal/enroll"
+	"github.com/muster-mdm/muster/internal/fleet"
+	"github.com/muster-mdm/muster/internal/store"
+	"github.com/muster-mdm/muster/internal/store/storetest"
+)
+
+// sealer hides nothing: sealing has its own tests.
+type sealer struct{}
+
+func (sealer) Seal(_ fleet.SecretRef, secret []byte) (fleet.Sealed, error) {
+	return fleet.Sealed{KeyID: "none", Data: secret}, nil
+}
+func (sealer) Open(_ fleet.SecretRef, s fleet.Sealed) ([]byte, error) { return s.Data, nil }
+
+// bench is the life cycle over a real database.
+type bench struct {
+	*enroll.Lifecycle
+	t           *testing.T
+	db          *store.DB
+	enrollments *store.Enrollments
+	identities  *store.Identities
+	commands    *store.Commands
+	hosts       *store.Hosts
+	count       int
+}
+
+const (
+	udid   = "UDID-1"
+	serial = "SERIAL1"
+	topic  = "com.apple.mgmt.External.test"
+)
+
+var key = fleet.EnrollmentKey{Channel: fleet.ChannelDevice, ID: udid}
+
+func newBench(t *testing.T) *bench {
+	db := storetest.Open(t, store.SQLite)
+	b := &bench{t: t, db: db, enrollments: store.NewEnrollments(db), identities: store.NewIdentities(db), commands: store.NewCommands(db), hosts: store.NewHosts(db)}
+	b.Lifecycle = enroll.NewLifecycle(b.enrollments, store.NewSecrets(db), sealer{}, storetest.Clock(), nil)
+	return b
+}
+
+// issue makes an identity as SCEP would.
+func (b *bench) issue(purpose fleet.Purpose, enrollment fleet.EnrollmentID) fleet.IdentityID {
+	b.t.Helper()
+	ctx := context.Background()
+	b.count++
+	secret := sha256.Sum256(fmt.Append(nil, "challenge ", b.count))
+	c := fleet.Challenge{SecretSHA256: secret, Purpose: purpose, EnrollmentID: enrollment, ServerURL: "https://mdm.example.com/mdm", AccessRights: 8191,
+		ExpiresAt: time.Now().Add(time.Hour)}
+	if err := b.identities.AddChallenge(ctx, c); err != nil {
+		b.t.Fatal(err)
+	}
+	got, err := b.identities.Issue(ctx, secret, fleet.Identity{SHA256: sha256.Sum256(secret[:]), SerialHex: fmt.Sprint(b.count), PublicKeySHA256: secret,
+		Purpose: purpose, EnrollmentID: enrollment, ServerURL: c.ServerURL, AccessRights: c.AccessRights, NotAfter: time.Now().Add(time.Hour), DER: []byte("der")})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return got.ID
+}
+
+// identity reads an identity by its key.
+func (b *bench) identity(id fleet.IdentityID) fleet.Identity {
+	b.t.Helper()
+	for n := 1; n <= b.count; n++ {
+		secret := sha256.Sum256(fmt.Append(nil, "challenge ", n))
+		i, err := b.identities.Identity(context.Background(), sha256.Sum256(secret[:]))
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if i != nil && i.ID == id {
+			return *i
+		}
+	}
+	b.t.Fatalf("there is no identity %d", id)
+	return fleet.Identity{}
+}
+
+func authenticate() fleet.Authenticate {
+	return fleet.Authenticate{Key: key, Topic: topic, UDID: udid, Serial: serial, ProductName: "Mac14,2", DeviceName: "Mac", OSVersion: "15.1"}
+}
+
+func token(k fleet.EnrollmentKey) fleet.TokenUpdate {
+	return fleet.TokenUpdate{Key: k, Topic: topic, PushMagic: "magic", PushToken: []byte("token"), UnlockToken: []byte("unlock"), UserShortName: "ada"}
+}
+
+// enroll enrolls the device and drains its queue.
+func (b *bench) enroll() (fleet.IdentityID, *fleet.Enrollment) {
+	b.t.Helper()
+	id := b.issue(fleet.PurposeEnroll, 0)
+	b.ok(b.Authenticate(context.Background(), id, authenticate()))
+	b.ok(b.TokenUpdate(context.Background(), token(key)))
+	e := b.enrollment(udid)
+	b.answer(e.ID, b.next(e.ID))
+	return id, e
+}
+
+func (b *bench) ok(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) enrollment(k string) *fleet.Enrollment {
+	b.t.Helper()
+	e, err := b.enrollments.ByKey(context.Background(), k)
+	if err != nil || e == nil {
+		b.t.Fatalf("enrollment %s: %v, %v", k, e, err)
+	}
+	return e
+}
+
+// next is the UUID of the command that the device is handed; "": none.
+func (b *bench) next(e fleet.EnrollmentID) string {
+	b.t.Helper()
+	cmd, err := b.commands.Exchange(context.Background(), e, nil, 0, nil)
+	b.ok(err)
+	if cmd == nil {
+		return ""
+	}
+	return cmd.UUID
+}
+
+func (b *bench) answer(e fleet.EnrollmentID, uuid string) {
+	b.t.Helper()
+	report := &fleet.CommandReport{Key: key, CommandUUID: uuid, Status: fleet.CommandAcknowledged, At: time.Now(), Body: []byte("answer")}
+	_, err := b.commands.Exchange(context.Background(), e, report, 0, func(t fleet.CommandTarget) fleet.ReportOutcome {
+		return fleet.ReportOutcome{Status: fleet.CommandAcknowledged, Store: !t.Command.Purpose.Ephemeral()}
+	})
+	b.ok(err)
+}
+
+// queue puts a command on the device's queue.
+func (b *bench) queue(uuid string, purpose fleet.CommandPurpose) {
+	b.t.Helper()
+	e := b.enrollment(udid)
+	_, err := b.commands.Enqueue(context.Background(), &fleet.Command{UUID: uuid, RequestType: "InstallProfile", Purpose: purpose, Body: []byte("command")},
+		[]fleet.Target{{EnrollmentID: e.ID, Host: fleet.HostRef{ID: e.HostID}}})
+	b.ok(err)
+}
+
+func (b *bench) status(uuid string) fleet.CommandStatus {
+	b.t.Helper()
+	list, _, err := b.commands.List(context.Background(), fleet.CommandFilter{CommandUUID: uuid})
+	if err != nil || len(list) != 1 {
+		b.t.Fatalf("command %s: %+v, %v", uuid, list, err)
+	}
+	return list[0].Status
+}
+
+func (b *bench) host() *fleet.HostDetail {
+	b.t.Helper()
+	h, err := b.hosts.Host(context.Background(), b.enrollment(udid).HostID)
+	if err != nil || h == nil {
+		b.t.Fatalf("host: %v, %v", h, err)
+	}
+	return h
+}
+
+func (b *bench) kinds() []fleet.EventKind {
+	b.t.Helper()
+	list, err := store.NewEvents(b.db).Since(context.Background(), 0, 0, 1000)
+	b.ok(err)
+	var kinds []fleet.EventKind
+	for _, e := range list {
+		kinds = append(kinds, e.Kind)
+	}
+	return kinds
+}
+
+func (b *bench) bootstrap() []byte {
+	b.t.Helper()
+	got, err := b.BootstrapToken(context.Background(), key)
+	b.ok(err)
+	return got
+}
+
+func TestAnEnrollmentTurnsOnWithItsFirstTokenUpdate(t *testing.T) {
+	b, ctx := newBench(t), context.Background()
+	id := b.issue(fleet.PurposeEnroll, 0)
+	if err := b.TokenUpdate(ctx, token(key)); fleet.KindOf(err) != fleet.KindBadRequest {
+		t.Errorf("a TokenUpdate that nothing came before: %v", err)
+	}
+	b.ok(b.Authenticate(ctx, id, authenticate()))
+	if e := b.enrollment(udid); e.State != fleet.EnrollmentPending || e.Generation != 1 || b.next(e.ID) != "" {
+		t.Errorf("after Authenticate: %+v", e)
+	}
+	if h := b.host(); h.MDM.Status != fleet.MDMOff || h.HardwareSerial != serial || h.Platform != fleet.PlatformDarwin || h.OSVersion != "macOS 15.1" {
+		t.Errorf("after Authenticate the host is %+v", h.Host)
+	}
+	b.ok(b.TokenUpdate(ctx, token(key)))
+	e := b.enrollment(udid)
+	if e.State != fleet.EnrollmentOn || e.EnrolledAt.IsZero() || string(e.PushToken) != "token" || e.ServerURL == "" || e.AccessRights != 8191 {
+		t.Errorf("after TokenUpdate: %+v", e)
+	}
+	if h := b.host(); h.MDM.Status != fleet.MDMManual || h.MDM.EnrolledAt.IsZero() || h.PendingCommands != 1 {
+		t.Errorf("after TokenUpdate the host is %+v", h)
+	}
+	b.ok(b.TokenUpdate(ctx, token(key)))
+	if h := b.host(); h.PendingCommands != 1 {
+		t.Errorf("a second TokenUpdate asked for vitals again: %d commands wait", h.PendingCommands)
+	}
+	want := []fleet.EventKind{fleet.EventIdentityIssued, fleet.EventHostCreated, fleet.EventMDMAuthenticated, fleet.EventTokenUpdated, fleet.EventMDMEnrolled}
+	if got := b.kinds(); !slices.Equal(got, want) {
+		t.Errorf("the event log is %v, want %v", got, want)
+	}
+}
+
+func TestARenewalResetsNothing(t *testing.T) {
+	for name, acknowledged := range map[string]bool{"acknowledged": true, "never acknowledged": false} {
+		t.Run(name, func(t *testing.T) {
+			b, ctx := newBench(t), context.Background()
+			old, e := b.enroll()
+			b.ok(b.SetBootstrapToken(ctx, key, []byte("bootstrap")))
+			user := fleet.EnrollmentKey{Channel: fleet.ChannelUser, ID: udid + ":U", ParentID: udid}
+			b.ok(b.TokenUpdate(ctx, token(user)))
+			b.queue("renew", fleet.CommandRenew)
+			b.queue("other", fleet.CommandCustom)
+			if got := b.next(e.ID); got != "renew" {
+				t.Fatalf("first comes %q", got)
+			}
+			before := b.enrollment(udid)
+
+			fresh := b.issue(fleet.PurposeRenew, e.ID)
+			b.ok(b.Authenticate(ctx, fresh, authenticate()))
+			b.ok(b.TokenUpdate(ctx, token(key)))
+			if acknowledged {
+				b.answer(e.ID, "renew")
+			}
+
+			after := b.enrollment(udid)
+			if after.Generation != before.Generation || after.State != fleet.EnrollmentOn || !after.EnrolledAt.Equal(before.EnrolledAt) {
+				t.Errorf("the enrollment is %+v, was %+v", after, before)
+			}
+			if s := b.status("renew"); s != fleet.CommandAcknowledged {
+				t.Errorf("the renewal is %s", s)
+			}
+			if s := b.status("other"); s != fleet.CommandPending || b.next(e.ID) != "other" {
+				t.Errorf("what else was queued is %s", s)
+			}
+			if got := b.bootstrap(); string(got) != "bootstrap" || !b.host().MDM.BootstrapHeld {
+				t.Errorf("the bootstrap token is %q", got)
+			}
+			if u := b.enrollment(user.ID); u.State != fleet.EnrollmentOn {
+				t.Errorf("the user channel is %s", u.State)
+			}
+			if i := b.identity(old); i.SupersededAt.IsZero() || !i.RevokedAt.IsZero() {
+				t.Errorf("the old identity is %+v", i)
+			}
+			if i := b.identity(fresh); i.UsedAt.IsZero() || !i.SupersededAt.IsZero() || i.EnrollmentID != e.ID {
+				t.Errorf("the new identity is %+v", i)
+			}
+			if n := count(b.kinds(), fleet.EventIdentityRenewed); n != 1 {
+				t.Errorf("%d renewals in the event log", n)
+			}
+		})
+	}
+}
+
+func count(kinds []fleet.EventKind, kind fleet.EventKind) int {
+	n := 0
+	for _, k := range kinds {
+		if k == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// Devices are known to send only the TokenUpdate of a renewal, or to begin
+// with a poll.
+func TestARenewalIsCompletedByWhateverIsSignedFirst(t *testing.T) {
+	b, ctx := newBench(t), context.Background()
+	old, e := b.enroll()
+	b.queue("renew", fleet.CommandRenew)
+	fresh := b.issue(fleet.PurposeRenew, e.ID)
+	for range 2 {
+		b.ok(b.Renewed(ctx, key, fresh))
+		b.ok(b.TokenUpdate(ctx, token(key)))
+	}
+	if s := b.status("renew"); s != fleet.CommandAcknowledged || b.next(e.ID) != "" {
+		t.Errorf("the renewal is %s", s)
+	}
+	if b.identity(old).SupersededAt.IsZero() || b.identity(fresh).UsedAt.IsZero() {
+		t.Errorf("the identities are %+v and %+v", b.identity(old), b.identity(fresh))
+	}
+	if n := count(b.kinds(), fleet.EventIdentityRenewed); n != 1 {
+		t.Errorf("%d renewals in the event log", n)
+	}
+	if got := b.enrollment(udid); got.Generation != e.Generation {
+		t.Errorf("the generation went from %d to %d", e.Generation, got.Generation)
+	}
+}
+
+func TestAReenrollmentDuringARenewalResets(t *testing.T) {
+	b, ctx := newBench(t), context.Background()
+	old, e := b.enroll()
+	b.ok(b.SetBootstrapToken(ctx, key, []byte("bootstrap")))
+	user := fleet.EnrollmentKey{Channel: fleet.ChannelUser, ID: udid + ":U", ParentID: udid}
+	b.ok(b.TokenUpdate(ctx, token(user)))
+	b.queue("renew", fleet.CommandRenew)
+	renewal := b.issue(fleet.PurposeRenew, e.ID)
+	host := b.host().ID
+
+	fresh := b.issue(fleet.PurposeEnroll, 0)
+	b.ok(b.Authenticate(ctx, fresh, authenticate()))
+	if got := b.enrollment(udid); got.ID != e.ID || got.Generation != e.Generation+1 || got.State != fleet.EnrollmentPending || len(got.PushToken) > 0 {
+		t.Errorf("after Authenticate: %+v", got)
+	}
+	b.ok(b.TokenUpdate(ctx, token(key)))
+	if s := b.status("renew"); s != fleet.CommandCancelled {
+		t.Errorf("the renewal is %s", s)
+	}
+	if got := b.bootstrap(); got != nil || b.host().MDM.BootstrapHeld {
+		t.Errorf("the bootstrap token is %q", got)
+	}
+	if u := b.enrollment(user.ID); u.State != fleet.EnrollmentOff {
+		t.Errorf("the user channel is %s", u.State)
+	}
+	if got := b.host(); got.ID != host || got.MDM.Status != fleet.MDMManual {
+		t.Errorf("the host is %+v", got.Host)
+	}
+	for name, id := range map[string]fleet.IdentityID{"the old identity": old, "the identity of the renewal": renewal} {
+		if b.identity(id).RevokedAt.IsZero() {
+			t.Errorf("%s is not revoked", name)
+		}
+	}
+	if i := b.identity(fresh); !i.RevokedAt.IsZero() || i.EnrollmentID != e.ID {
+		t.Errorf("the new identity is %+v", i)
+	}
+}
+
+func TestAnIdentityOfAnotherEnrollmentIsRefused(t *testing.T) {
+	b, ctx := newBench(t), context.Background()
+	id, e := b.enroll()
+	renewal := b.issue(fleet.PurposeRenew, e.ID)
+	before := b.kinds()
+	stranger := authenticate()
+	stranger.Key.ID, stranger.UDID, stranger.Serial = "UDID-2", "UDID-2", "SERIAL2"
+	for name, identity := range map[string]fleet.IdentityID{"an identity in use": id, "an identity to renew another": renewal, "no identity of ours": 9999} {
+		if err := b.Authenticate(ctx, identity, stranger); fleet.KindOf(err) != fleet.KindForbidden {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got, err := b.enrollments.ByKey(ctx, "UDID-2"); err != nil || got != nil {
+		t.Errorf("it made an enrollment: %+v, %v", got, err)
+	}
+	if after := b.kinds(); !slices.Equal(after, before) {
+		t.Errorf("it left events: %v", after[len(before):])
+	}
+}
+
+func TestSecretsOfADeviceGoWithItsReset(t *testing.T) {
+	b, ctx := newBench(t), context.Background()
+	b.enroll()
+	secrets := store.NewSecrets(b.db)
+	unlock := fleet.SecretRef{Scope: fleet.ScopeUnlockToken, Name: udid}
+	got, err := secrets.Secret(ctx, unlock)
+	if err != nil || got == nil || !bytes.Equal(got.Value.Data, []byte("unlock")) {
+		t.Fatalf("the unlock token is %+v, %v", got, err)
+	}
+	without := token(key)
+	without.UnlockToken = nil
+	b.ok(b.TokenUpdate(ctx, without))
+	if got, err := secrets.Secret(ctx, unlock); err != nil || got == nil {
+		t.Errorf("a TokenUpdate without an unlock token dropped it: %v", err)
+	}
+	b.ok(b.Authenticate(ctx, b.issue(fleet.PurposeEnroll, 0), authenticate()))
+	if got, err := secrets.Secret(ctx, unlock); err != nil || got != nil {
+		t.Errorf("the unlock token outlived a reset: %+v, %v", got, err)
+	}
+	b.ok(b.CheckOut(ctx, key))
+	if err := b.SetBootstrapToken(ctx, key, []byte("x")); fleet.KindOf(err) != fleet.KindBadRequest {
+		t.Errorf("a bootstrap token of a device that left: %v", err)
+	}
+}
+
+func TestAPersonTurnsAnEnrollmentOffAndTheDeviceConfirms(t *testing.T) {
+	b, ctx := newBench(t), context.Background()
+	_, e := b.enroll()
+	b.queue("waiting", fleet.CommandCustom)
+	actor := fleet.Actor{Kind: fleet.ActorUser, UserID: 1, Name: "Ada"}
+	b.ok(b.TurnOff(ctx, actor, e.HostID))
+	if got := b.enrollment(udid); got.State != fleet.EnrollmentLeaving || b.host().MDM.Status != fleet.MDMOff {
+		t.Errorf("the enrollment is %s, the host %s", got.State, b.host().MDM.Status)
+	}
+	if s := b.status("waiting"); s != fleet.CommandCancelled {
+		t.Errorf("what was queued is %s", s)
+	}
+	if b.next(e.ID) == "" {
+		t.Error("the device is not told to remove its profile")
+	}
+	if err := b.TurnOff(ctx, actor, e.HostID); fleet.KindOf(err) != fleet.KindConflict {
+		t.Errorf("once more: %v", err)
+	}
+	b.ok(b.CheckOut(ctx, key))
+	if got := b.enrollment(udid); got.State != fleet.EnrollmentOff || b.next(e.ID) != "" {
+		t.Errorf("after CheckOut it is %s", got.State)
+	}
+	if n := count(b.kinds(), fleet.EventMDMUnenrolled); n != 1 {
+		t.Errorf("%d times unenrolled in the event log", n)
+	}
+}
