@@ -120,6 +120,7 @@ func (s *session) queueFor(id fleet.CommandID, seq int64, targets []fleet.Target
 	due := make([][]any, 0, len(targets))
 	now := s.db.now()
 	for _, t := range targets {
+		s.commandsWait(t.EnrollmentID)
 		rows = append(rows, []any{int64(t.EnrollmentID), seq, int64(id), int64(t.Host.ID), false, 0, 0, 0})
 		due = append(due, []any{int64(t.EnrollmentID), now, 0, 0, "", 0})
 	}
@@ -155,10 +156,10 @@ func (c *Commands) Exchange(ctx context.Context, enrollment fleet.EnrollmentID, 
 		if next, err = s.takeNext(enrollment, only); err != nil {
 			return fmt.Errorf("take next command: %w", err)
 		}
-		if next == nil && known && report.Status.Final() {
-			return s.pushHeld(enrollment)
+		if next != nil || only != 0 {
+			return nil
 		}
-		return nil
+		return s.nothingNow(enrollment, known && report.Status.Final())
 	})
 	return next, err
 }
@@ -205,6 +206,7 @@ func (s *session) finish(t *fleet.CommandTarget, out *fleet.ReportOutcome, r *fl
 		}
 	}
 	if out.Unenrolled {
+		s.identitiesChanged() // and the user channels below
 		if err := s.exec("UPDATE enrollments SET state = ? WHERE id = ? OR parent_id = ?",
 			int64(fleet.EnrollmentOff), int64(t.EnrollmentID), int64(t.EnrollmentID)); err != nil {
 			return err

@@ -50,6 +50,7 @@ type DB struct {
 	path    string // SQLite file
 	lastSeq atomic.Int64
 	builtin sync.Map // platform -> keys of its built-in labels
+	callers *callerCache
 }
 
 // Open connects, without touching the schema; see Migrate.
@@ -103,6 +104,7 @@ func (db *DB) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the SQLite writer: %w", err)
 	}
+	db.callers = newCallerCache()
 	db.writer = newGroupWriter(db, conn)
 	return nil
 }

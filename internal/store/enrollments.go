@@ -50,9 +50,13 @@ func (s *session) enrollmentsOf(id fleet.HostID) ([]fleet.Enrollment, error) {
 }
 
 // Caller looks up the sender of a request by the SHA-256 of its certificate
-// and its enrollment key: one indexed read, the only one of an idle poll.
+// and its enrollment key: one indexed read, the only one of an idle poll, or
+// none with the embedded database (callercache.go).
 func (e *Enrollments) Caller(ctx context.Context, sha256 [32]byte, key string) (fleet.Caller, error) {
-	var c fleet.Caller
+	c, known, epoch := e.db.callers.get(sha256, key)
+	if known {
+		return c, nil
+	}
 	var notAfter, used, superseded, revoked int64
 	_, err := e.db.view(ctx).get(callerQuery, []any{key, sha256[:]},
 		&c.Identity.ID, &c.Identity.EnrollmentID, &c.Identity.EnrollmentKey, &c.Identity.Purpose, &notAfter, &used, &superseded, &revoked,
@@ -64,6 +68,7 @@ func (e *Enrollments) Caller(ctx context.Context, sha256 [32]byte, key string) (
 	c.Identity.SHA256 = sha256
 	c.Identity.NotAfter, c.Identity.UsedAt = timeOf(notAfter), timeOf(used)
 	c.Identity.SupersededAt, c.Identity.RevokedAt = timeOf(superseded), timeOf(revoked)
+	e.db.callers.put(epoch, sha256, key, c)
 	return c, nil
 }
 
@@ -235,6 +240,7 @@ func (s *session) putEnrollment(e *fleet.Enrollment) error {
 		e.ID = fleet.EnrollmentID(id)
 		e.CreatedAt = s.db.clock()
 	}
+	s.enrollmentChanged(e.ID)
 	err := s.save("enrollments", enrollmentCols, enrollmentValues(e))
 	if isDuplicate(err) {
 		return fleet.Errorf(fleet.KindUnavailable, "enrollment %s: another message of the device is being handled: try again", e.Key)
@@ -257,6 +263,9 @@ func (s *session) cancelChannels(e *fleet.Enrollment, forget bool) error {
 			return err
 		}
 		ids = append(ids, users...)
+		for _, id := range users {
+			s.enrollmentChanged(fleet.EnrollmentID(id))
+		}
 		if err := s.exec("UPDATE enrollments SET state = ? WHERE parent_id = ?", int64(fleet.EnrollmentOff), int64(e.ID)); err != nil {
 			return err
 		}

@@ -240,6 +240,7 @@ func (h *Hosts) Delete(ctx context.Context, id fleet.HostID, events []fleet.Even
 			return err
 		}
 		found = true
+		s.identitiesChanged()
 		for _, query := range []string{
 			"DELETE FROM host_seen WHERE host_id = ?",
 			"DELETE FROM label_members WHERE host_id = ?",

@@ -151,7 +151,11 @@ func (i *Identities) Identity(ctx context.Context, sha256 [32]byte) (*fleet.Iden
 // applyIdentities claims, supersedes and revokes as a check-in decided.
 func (s *session) applyIdentities(c *fleet.EnrollmentChange, e *fleet.Enrollment) error {
 	now := s.db.now()
+	if c.Revoke || c.Supersede != 0 {
+		s.identitiesChanged()
+	}
 	if c.Claim != 0 {
+		s.enrollmentChanged(e.ID)
 		n, err := s.changed("UPDATE identities SET enrollment_id = ?, used_at = ? WHERE id = ? AND enrollment_id IN (0, ?)",
 			int64(e.ID), now, int64(c.Claim), int64(e.ID))
 		if err != nil {

@@ -28,6 +28,7 @@ type session struct {
 	// before holds rows as they were loaded in this transaction, so that save
 	// writes only what changed. Nil outside of transactions.
 	before map[rowKey][]any
+	news   *callerNews // for the cache of callers; nil: there is none
 }
 
 type rowKey struct {

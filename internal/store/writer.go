@@ -46,6 +46,7 @@ type writeJob struct {
 	ctx    context.Context
 	fn     func(*session) error
 	err    error
+	news   callerNews
 	caught any // a panic of fn, raised again in its own goroutine
 	done   chan struct{}
 }
@@ -170,6 +171,12 @@ func (w *groupWriter) commit(group []*writeJob) {
 	if err := w.exec("COMMIT"); err != nil {
 		fail(group, fmt.Errorf("commit: %w", err))
 		_ = w.exec("ROLLBACK") // a failed commit may leave the transaction open
+		return
+	}
+	for _, job := range group {
+		if job.err == nil && job.caught == nil {
+			w.db.callers.tell(&job.news)
+		}
 	}
 }
 
@@ -185,7 +192,7 @@ func (w *groupWriter) run(job *writeJob, shared bool) {
 	}
 	// A cancelled statement would roll back the whole group, so fn's
 	// statements cannot be cancelled; they are bounded instead.
-	s := &session{ctx: context.WithoutCancel(job.ctx), db: w.db, stmts: &w.stmts, before: map[rowKey][]any{}}
+	s := &session{ctx: context.WithoutCancel(job.ctx), db: w.db, stmts: &w.stmts, before: map[rowKey][]any{}, news: &job.news}
 	func() {
 		defer func() { job.caught = recover() }()
 		job.err = job.fn(s)
