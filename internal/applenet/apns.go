@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -173,9 +174,9 @@ func (a *APNs) push(ctx context.Context, client *http.Client, topic string, t fl
 
 // reasonOf leaves the URL, which carries the push token, out of the text.
 func reasonOf(err error) string {
-	var u interface{ Unwrap() error }
-	if errors.As(err, &u) && u.Unwrap() != nil {
-		return "connection: " + u.Unwrap().Error()
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
 	}
 	return "connection: " + err.Error()
 }

@@ -446,7 +446,7 @@ func TestServerFlagsBeatTheEnvironmentAndTheFile(t *testing.T) {
 	c := &cli{Deps: Deps{Environ: []string{"MUSTER_SERVER_ADDRESS=:2", "MUSTER_DATA_DIR=/env"}}.withDefaults()}
 	cmd := group("serve", "")
 	load := c.serverFlags(cmd)
-	if err := cmd.ParseFlags([]string{"--config", path, "--server-address", ":3", "--log-debug-dump", "--database-url=mysql://u:hunter2@h/d", "--private-key-file", filepath.Join(dir, "key")}); err != nil {
+	if err := cmd.ParseFlags([]string{"--config", path, "--server-address", ":3", "--jobs-disabled", "--database-url=mysql://u:hunter2@h/d", "--private-key-file", filepath.Join(dir, "key")}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := load(); err == nil || !strings.Contains(err.Error(), "--private-key-file") {
@@ -459,7 +459,7 @@ func TestServerFlagsBeatTheEnvironmentAndTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Server.Address != ":3" || got.DataDir != "/env" || got.Log.Level != "warn" || !got.Log.DebugDump || got.Database.URL.Reveal() != "mysql://u:hunter2@h/d" {
+	if got.Server.Address != ":3" || got.DataDir != "/env" || got.Log.Level != "warn" || !got.Jobs.Disabled || got.Database.URL.Reveal() != "mysql://u:hunter2@h/d" {
 		t.Errorf("got %+v", got)
 	}
 	if usage := cmd.Flags().FlagUsages(); strings.Contains(usage, "hunter2") || !strings.Contains(usage, `(default ":8080")`) {

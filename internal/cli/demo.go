@@ -26,6 +26,8 @@ import (
 const (
 	demoAddress  = "127.0.0.1:8412"
 	demoDevices  = 40
+	minDemo      = 10 // so that each kind of device is there
+	maxDemo      = 5000
 	demoEmail    = "admin@demo.example"
 	demoPassword = "Demo-password-1"
 	demoKeys     = 8
@@ -63,8 +65,8 @@ func (c *cli) demoCommand() *cobra.Command {
 }
 
 func (c *cli) demo(ctx context.Context, f demoFlags) (err error) {
-	if f.devices < 5 || f.devices > 5000 {
-		return usagef("--devices must be between 5 and 5000")
+	if f.devices < minDemo || f.devices > maxDemo {
+		return usagef("--devices must be between %d and %d", minDemo, maxDemo)
 	}
 	if _, err := c.format(); err != nil {
 		return err

@@ -66,9 +66,8 @@ type Proxy struct {
 
 // Log formats and what to log.
 type Log struct {
-	Format    string
-	Level     string
-	DebugDump bool
+	Format string
+	Level  string
 }
 
 // Apple holds the settings of Apple's services.

@@ -137,8 +137,6 @@ func operationSettings() []Setting {
 			bind: func(c *Config) Value { return choiceValue{&c.Log.Format, []string{"json", "text"}} }},
 		{Name: "log.level", Default: "info", Help: "debug, info, warn or error",
 			bind: func(c *Config) Value { return choiceValue{&c.Log.Level, []string{"debug", "info", "warn", "error"}} }},
-		{Name: "log.debug_dump", Help: "Log whole device messages at level debug; they contain personal data",
-			bind: func(c *Config) Value { return boolValue{&c.Log.DebugDump} }},
 		{Name: "session.duration", Default: "120h", Help: "How long a login lasts without use",
 			bind: func(c *Config) Value { return durationValue{&c.Session.Duration, minSession, maxSession} }},
 		{Name: "login.rate_per_minute", Default: "10", Help: "Login attempts per minute for one address and e-mail",

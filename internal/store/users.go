@@ -195,7 +195,10 @@ func (u *Users) DeleteUser(ctx context.Context, id fleet.UserID, events []fleet.
 // exists before the first user does.
 func (s *session) lockUsers() error {
 	var next int64
-	_, err := s.get("SELECT next_id FROM sequences WHERE name = ?"+s.db.dialect.lockForUpdate(), []any{"users"}, &next)
+	found, err := s.get("SELECT next_id FROM sequences WHERE name = ?"+s.db.dialect.lockForUpdate(), []any{"users"}, &next)
+	if err == nil && !found {
+		err = errNoKeys // drawn by a refill, after which this is run again
+	}
 	return err
 }
 
