@@ -10,6 +10,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync/atomic"
 	"testing"
 
 	apiv1 "github.com/muster-mdm/muster/api/v1"
@@ -197,6 +199,37 @@ func BenchmarkEnrollmentCheckIns(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
+	})
+}
+
+// The check-ins of a storm: 64 devices at a time, as when a company comes in
+// on a Monday.
+func BenchmarkStormOfCheckIns(b *testing.B) {
+	eachDatabase(b, func(b *testing.B, d store.Dialect) {
+		s := startBench(b, d, 1)
+		url := s.enrollURL(b)
+		ctx := context.Background()
+		keys, err := appledev.NewKeyPool(8, 2048)
+		if err != nil {
+			b.Fatal(err)
+		}
+		devices := appledev.NewPopulation(7, b.N, appledev.Mix{IPhone: 1, IPad: 1}, appledev.Options{Client: s.http, Keys: keys}).Devices
+		prepared := make([]*appledev.PreparedEnrollment, len(devices))
+		for i, dev := range devices {
+			if prepared[i], err = dev.PrepareEnrollment(ctx, url); err != nil {
+				b.Fatal(err)
+			}
+		}
+		var next atomic.Int64
+		b.SetParallelism(64 / runtime.GOMAXPROCS(0))
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if err := prepared[next.Add(1)-1].CheckIn(ctx); err != nil {
+					b.Error(err)
+				}
+			}
+		})
 	})
 }
 
