@@ -159,11 +159,15 @@ func TestACommandGoesToTheDeviceThatEnrolledLast(t *testing.T) {
 		ctx := context.Background()
 		enrollments := store.NewEnrollments(db)
 		first := addDevice(t, db, fleet.Host{UUID: "U-1", HardwareSerial: "S-1"})
-		second := apply(t, db, "U-2", func(fleet.EnrollmentFacts) fleet.EnrollmentChange {
-			h := first.host
+		look := fleet.CheckinLookup{Key: fleet.EnrollmentKey{Channel: fleet.ChannelDevice, ID: "U-2"}, Serial: "S-1"}
+		second, err := enrollments.Apply(ctx, look, func(f fleet.EnrollmentFacts) (fleet.EnrollmentChange, error) {
+			h := *f.Host
 			h.UUID = "U-2"
-			return fleet.EnrollmentChange{Host: &h, Enrollment: &fleet.Enrollment{Key: "U-2", Channel: fleet.ChannelDevice, State: fleet.EnrollmentOn}}
+			return fleet.EnrollmentChange{Host: &h, Enrollment: &fleet.Enrollment{Key: "U-2", Channel: fleet.ChannelDevice, State: fleet.EnrollmentOn}}, nil
 		})
+		if err != nil {
+			t.Fatal(err)
+		}
 		check := func(want fleet.EnrollmentID) {
 			t.Helper()
 			byID, err := enrollments.TargetsByID(ctx, []fleet.HostID{first.host.ID})
