@@ -11,6 +11,8 @@ LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION) -X mai
 FUZZTIME  ?= 10s
 BENCH     ?= .
 BENCHTIME ?= 1s
+DB        ?= sqlite
+DEVICES   ?= 2000
 
 ## build: build the program into bin/muster
 .PHONY: build
@@ -50,7 +52,12 @@ generate:
 ## bench: run the benchmarks (BENCH=pattern, BENCHTIME=1s)
 .PHONY: bench
 bench:
-	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
+	scripts/bench.sh '$(BENCH)' $(BENCHTIME)
+
+## load: measure a server of its own under load (DB=sqlite|postgres|mysql, DEVICES=2000)
+.PHONY: load
+load:
+	scripts/bench-server.sh $(DB) $(DEVICES)
 
 ## fuzz: run every fuzz test for a short time (FUZZTIME=10s each)
 .PHONY: fuzz
