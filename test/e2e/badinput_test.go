@@ -117,9 +117,6 @@ func TestBadSignaturesAreRefusedAndLeaveNothing(t *testing.T) {
 		flipped := bytes.Clone(good)
 		flipped[cut] ^= 0x5a
 		status, _ := w.put(t, typeCommand, base64.StdEncoding.EncodeToString(flipped), body)
-		if status == http.StatusOK && cut > 60 {
-			t.Logf("byte %d does not matter", cut)
-		}
 		oneOf(t, fmt.Sprintf("byte %d flipped", cut), status, 200, 400, 403)
 	}
 	for _, der := range []string{"3080", "30800000", "3084ffffffff", "30820005060102", strings.Repeat("3080", 5000), strings.Repeat("a0", 9000)} {

@@ -237,11 +237,15 @@ func stripIssued(snapshot string) string {
 
 func userChannels(t *testing.T, d, other *wire) {
 	const user = "AAAAAAAA-0000-0000-0000-000000000001"
-	status, _ := d.report(fields{"Status": "Idle", "UserID": user})
-	if status != http.StatusOK {
-		t.Logf("Idle of a user that never checked in: HTTP %d", status)
+	before := d.w.snapshot(t)
+	if got := d.must(d.report(fields{"Status": "Idle", "UserID": user})); len(got) > 0 {
+		t.Errorf("a user that never checked in was handed %s", got)
 	}
-	oneOf(t, "Idle of a user that never checked in", status, 200, 403)
+	if after := d.w.snapshot(t); after != before {
+		t.Errorf("a user that never checked in changed something:\n%s\nbefore:\n%s", after, before)
+	}
+	status, _ := other.report(fields{"UDID": d.udid, "UserID": user, "Status": "Idle"})
+	oneOf(t, "Idle of another device for a user that never checked in", status, http.StatusForbidden)
 	if status, _ = other.checkin("TokenUpdate", fields{"UDID": d.udid, "UserID": user, "Topic": scenario.Topic, "Token": []byte("x"), "PushMagic": "x"}); status != http.StatusForbidden {
 		t.Errorf("another device opened a user channel: HTTP %d", status)
 	}
