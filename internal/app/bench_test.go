@@ -13,11 +13,13 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	apiv1 "github.com/muster-mdm/muster/api/v1"
 	"github.com/muster-mdm/muster/client"
 	"github.com/muster-mdm/muster/internal/app"
 	"github.com/muster-mdm/muster/internal/config"
+	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/kit/slogx"
 	"github.com/muster-mdm/muster/internal/store"
 	"github.com/muster-mdm/muster/internal/store/storetest"
@@ -42,13 +44,20 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // bench is a server without a network, and devices to drive it with.
 type bench struct {
-	url    string
-	http   *http.Client
-	client *client.Client
-	fleet  *appledev.Population
+	url        string
+	profileURL string // of the enrollment
+	http       *http.Client
+	client     *client.Client
+	fleet      *appledev.Population
 }
 
 func startBench(b *testing.B, d store.Dialect, devices int) *bench {
+	b.Helper()
+	return startBenchAmong(b, d, devices, 0)
+}
+
+// startBenchAmong starts with a number of hosts that are enrolled already.
+func startBenchAmong(b *testing.B, d store.Dialect, devices, enrolled int) *bench {
 	b.Helper()
 	ctx := context.Background()
 	push, err := appleserver.StartPush(ctx, appleserver.Options{})
@@ -65,6 +74,7 @@ func startBench(b *testing.B, d store.Dialect, devices int) *bench {
 	if err := os.WriteFile(c.Apple.APNSRootCAFile, push.RootPEM(), 0o600); err != nil {
 		b.Fatal(err)
 	}
+	seedHosts(b, c, enrolled)
 	w := slogx.NewWriter(io.Discard)
 	a, err := app.New(ctx, app.Options{Config: c, Log: slogx.New(slogx.Options{Format: "json", Out: w})})
 	if err != nil {
@@ -101,13 +111,56 @@ func startBench(b *testing.B, d store.Dialect, devices int) *bench {
 	return s
 }
 
+// seedHosts writes enrolled hosts straight into the database.
+func seedHosts(b *testing.B, c config.Config, n int) {
+	b.Helper()
+	if n == 0 {
+		return
+	}
+	ctx := context.Background()
+	db, err := app.OpenStore(ctx, c, time.Now)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := db.Migrate(ctx); err != nil {
+		b.Fatal(err)
+	}
+	channels := store.NewEnrollments(db)
+	var next atomic.Int64
+	storetest.Parallel(64, func(int) {
+		for i := next.Add(1); i <= int64(n); i = next.Add(1) {
+			key := fmt.Sprintf("SEED-%08d", i)
+			_, err := channels.Apply(ctx, fleet.CheckinLookup{Key: fleet.EnrollmentKey{Channel: fleet.ChannelDevice, ID: key}, Serial: "S" + key},
+				func(fleet.EnrollmentFacts) (fleet.EnrollmentChange, error) {
+					return fleet.EnrollmentChange{
+						Host: &fleet.Host{UUID: key, HardwareSerial: "S" + key, Hostname: "Host " + key, Platform: fleet.PlatformIOS, MDM: fleet.HostMDM{Status: fleet.MDMManual}},
+						Enrollment: &fleet.Enrollment{Key: key, Channel: fleet.ChannelDevice, State: fleet.EnrollmentOn, Topic: scenario.Topic,
+							PushMagic: key, PushToken: []byte(key), Serial: "S" + key},
+						Events: []fleet.Event{{Kind: fleet.EventMDMEnrolled}},
+					}, nil
+				})
+			if err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	if err := db.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
 func (s *bench) enrollURL(b *testing.B) string {
 	b.Helper()
+	if s.profileURL != "" {
+		return s.profileURL
+	}
 	e, err := s.client.CreateEnrollment(context.Background(), fmt.Sprint("bench ", b.Name()))
 	if err != nil {
 		b.Fatal(err)
 	}
-	return e.EnrollURL
+	s.profileURL = e.EnrollURL
+	return s.profileURL
 }
 
 func (s *bench) enroll(b *testing.B) {
@@ -147,6 +200,88 @@ func BenchmarkIdlePoll(b *testing.B) {
 			status, body, err := polls[i%len(polls)].Send(context.Background(), s.http)
 			if err != nil || status != http.StatusOK || len(body) != 0 {
 				b.Fatal(status, body, err)
+			}
+		}
+	})
+}
+
+// The same among 100,000 hosts, and a page of their list: costs must not grow
+// with the fleet.
+func BenchmarkAmongHundredThousandHosts(b *testing.B) {
+	s := startBenchAmong(b, store.SQLite, 20, 100_000)
+	s.enroll(b)
+	ctx := context.Background()
+	poll, err := s.fleet.Devices[0].PrepareIdle()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("idle poll", func(b *testing.B) {
+		for b.Loop() {
+			if status, _, err := poll.Send(ctx, s.http); err != nil || status != http.StatusOK {
+				b.Fatal(status, err)
+			}
+		}
+	})
+	b.Run("five commands", func(b *testing.B) {
+		dev := s.fleet.Devices[1]
+		for b.Loop() {
+			b.StopTimer()
+			for range 5 {
+				if _, err := s.client.RunCommand(ctx, []byte(scenario.Command("ProfileList", "")), []string{dev.Spec().UDID}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.StartTimer()
+			if n, err := dev.Poll(ctx); err != nil || n != 5 {
+				b.Fatal(n, err)
+			}
+		}
+	})
+	url := s.enrollURL(b)
+	b.Run("enrollment check-ins", func(b *testing.B) {
+		keys, err := appledev.NewKeyPool(4, 2048)
+		if err != nil {
+			b.Fatal(err)
+		}
+		seed := uint64(b.N) << 20
+		for b.Loop() {
+			b.StopTimer()
+			seed++
+			dev := appledev.NewPopulation(seed, 1, appledev.Mix{IPhone: 1}, appledev.Options{Client: s.http, Keys: keys}).Devices[0]
+			p, err := dev.PrepareEnrollment(ctx, url)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+			if err := p.CheckIn(ctx); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	for name, f := range map[string]client.HostFilter{"first page of hosts": {}, "page of a search": {Query: "SEED-000999"}, "page of enrolled hosts": {MDMEnrollmentStatus: "enrolled"}} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := s.client.HostsPage(ctx, f, 0, 50); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("count of enrolled hosts", func(b *testing.B) {
+		for b.Loop() {
+			if n, err := s.client.CountHosts(ctx, client.HostFilter{MDMEnrollmentStatus: "enrolled"}); err != nil || n < 100_000 {
+				b.Fatal(n, err)
+			}
+		}
+	})
+	b.Run("one command for 100,000 hosts", func(b *testing.B) {
+		uuids := make([]string, 100_000)
+		for i := range uuids {
+			uuids[i] = fmt.Sprintf("SEED-%08d", i+1)
+		}
+		for b.Loop() {
+			if _, err := s.client.RunCommand(ctx, []byte(scenario.Command("ProfileList", "")), uuids); err != nil {
+				b.Fatal(err)
 			}
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,6 +122,12 @@ func (h *Hosts) List(ctx context.Context, f fleet.HostFilter) ([]fleet.Host, fle
 		return nil, fleet.PageMeta{}, fleet.FieldErrorf(fleet.KindInvalid, "order_key", "cannot order hosts by %q", f.Page.OrderKey)
 	}
 	where, args := hostWhere(f)
+	if slices.Contains(f.MDM, fleet.MDMManual) || slices.Contains(f.MDM, fleet.MDMAutomatic) {
+		// Most hosts match: reading in the page's order finds a page at once,
+		// where the index on the status would have all of them sorted. The
+		// plus keeps that index out.
+		where = strings.Replace(where, "h.mdm_status IN", "+h.mdm_status IN", 1)
+	}
 	if f.Page.After != "" {
 		cmp := ">"
 		if f.Page.Desc {
