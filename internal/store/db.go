@@ -14,12 +14,13 @@ import (
 	"github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
 	_ "modernc.org/sqlite"             // driver "sqlite"
+
+	"github.com/muster-mdm/muster/internal/kit/backoff"
 )
 
 // Limits of the store.
 const (
-	maxWriteTries    = 5                // of one transaction after deadlocks
-	insertChunk      = 100              // rows of one multi-row INSERT
+	maxWriteTries    = 8                // of one transaction after deadlocks
 	inChunk          = 500              // values of one IN list
 	connMaxIdle      = 5 * time.Minute  // of a server connection
 	connectTimeout   = 10 * time.Second // of the first ping
@@ -131,7 +132,7 @@ func (db *DB) openSQLite(ctx context.Context, path string) error {
 	db.write.SetMaxOpenConns(1)
 	// The writer's connection is first, so that the file exists and is in WAL
 	// mode before readers come.
-	if err := db.write.PingContext(ctx); err != nil {
+	if err := connectAlone(ctx, db.write); err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
 	db.read, err = sql.Open("sqlite", dsn+"&_pragma=query_only(1)")
@@ -142,6 +143,19 @@ func (db *DB) openSQLite(ctx context.Context, path string) error {
 	db.read.SetMaxIdleConns(sqliteReaders)
 	db.stmts.on = db.read
 	return nil
+}
+
+// connectAlone makes a pool's first connection. Turning WAL mode on does not
+// wait for others who do so at the same time, so it is tried again.
+func connectAlone(ctx context.Context, pool *sql.DB) error {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	for try := 1; ; try++ {
+		err := pool.PingContext(ctx)
+		if err == nil || !isRetryable(err) || !rest(ctx, retryPause.Wait(try)) {
+			return err
+		}
+	}
 }
 
 func (db *DB) openMySQL(raw string) error {
@@ -232,13 +246,28 @@ func (db *DB) transact(ctx context.Context, fn func(*session) error) error {
 		return db.writer.do(ctx, fn)
 	}
 	var err error
-	for range maxWriteTries {
+	for try := 1; try <= maxWriteTries; try++ {
 		err = db.once(ctx, fn)
-		if err == nil || !isRetryable(err) || ctx.Err() != nil {
+		if err == nil || !isRetryable(err) || !rest(ctx, retryPause.Wait(try)) {
 			return err
 		}
 	}
 	return err
+}
+
+// retryPause keeps transactions that deadlocked from meeting again.
+var retryPause = backoff.Policy{First: 4 * time.Millisecond, Max: 250 * time.Millisecond, Factor: 2, Jitter: 0.9}
+
+// rest waits, and reports false when ctx ended first.
+func rest(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }
 
 func (db *DB) once(ctx context.Context, fn func(*session) error) error {

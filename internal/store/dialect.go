@@ -103,6 +103,15 @@ func (d Dialect) castInt() string {
 	return "BIGINT"
 }
 
+// insertChunk is how many rows one INSERT takes at most: SQLite is quickest
+// with some hundred, the others save round trips with more.
+func (d Dialect) insertChunk() int {
+	if d == SQLite {
+		return 100
+	}
+	return 500
+}
+
 // placeholders is "?, ?, ?" for n values.
 func placeholders(n int) string {
 	if n <= 0 {

@@ -109,15 +109,7 @@ func (e *Enrollments) Apply(ctx context.Context, look fleet.CheckinLookup,
 func (s *session) enrollmentFacts(look fleet.CheckinLookup) (fleet.EnrollmentFacts, error) {
 	var f fleet.EnrollmentFacts
 	var err error
-	lock := s.db.dialect.lockForUpdate()
-	if lock != "" {
-		// The row is locked apart from the join, which PostgreSQL refuses.
-		var id int64
-		if _, err := s.get("SELECT id FROM enrollments WHERE enroll_key = ?"+lock, []any{look.Key.ID}, &id); err != nil {
-			return f, err
-		}
-	}
-	if f.Enrollment, err = s.enrollment("e.enroll_key = ?", look.Key.ID); err != nil {
+	if f.Enrollment, err = s.lockedEnrollment(look.Key.ID); err != nil {
 		return f, err
 	}
 	if look.Key.ParentID != "" {
@@ -132,6 +124,21 @@ func (s *session) enrollmentFacts(look fleet.CheckinLookup) (fleet.EnrollmentFac
 	}
 	f.Host, err = s.matchHost(look, f)
 	return f, err
+}
+
+// lockedEnrollment reads an enrollment and keeps others from changing it until
+// the transaction ends. One that is created between the two reads is not
+// returned: it is not locked. Whoever would create it again runs into its key.
+func (s *session) lockedEnrollment(key string) (*fleet.Enrollment, error) {
+	if lock := s.db.dialect.lockForUpdate(); lock != "" {
+		// The row is locked apart from the join, which PostgreSQL refuses.
+		var id int64
+		locked, err := s.get("SELECT id FROM enrollments WHERE enroll_key = ?"+lock, []any{key}, &id)
+		if err != nil || !locked {
+			return nil, err
+		}
+	}
+	return s.enrollment("e.enroll_key = ?", key)
 }
 
 // matchHost finds the host of a check-in: the enrollment's own, else by

@@ -163,11 +163,11 @@ func collect[T any](s *session, scan func(*sql.Rows) (T, error), query string, a
 	return out, rows.Err()
 }
 
-// insertRows inserts in chunks of insertChunk rows; tail is an onConflict or
+// insertRows inserts in chunks; tail is an onConflict or
 // empty.
 func (s *session) insertRows(table string, cols []string, rows [][]any, tail string) error {
 	for len(rows) > 0 {
-		n := min(len(rows), insertChunk)
+		n := min(len(rows), s.db.dialect.insertChunk())
 		tuple := "(" + placeholders(len(cols)) + ")"
 		query := fmt.Sprintf("INSERT INTO %s (%s) VALUES %s%s", table, strings.Join(cols, ", "),
 			tuple+strings.Repeat(", "+tuple, n-1), tail)
