@@ -20,6 +20,12 @@ import (
 // DefaultMaxBody bounds a message: lists of applications are the largest.
 const DefaultMaxBody = 8 << 20
 
+// Limits of what a device can put into the log and into an answer, in bytes.
+const (
+	maxName   = 40
+	maxReason = 300
+)
+
 // Content types of the protocol.
 const (
 	checkinType = "application/x-apple-aspen-mdm-checkin"
@@ -168,9 +174,17 @@ func (h *Handler) identify(r *http.Request, body []byte) (*message, error) {
 
 func (m *message) name() string {
 	if m.checkin != nil {
-		return m.checkin.Type
+		return clip(m.checkin.Type, maxName)
 	}
-	return m.report.Status
+	return clip(m.report.Status, maxName)
+}
+
+// clip cuts a text that a device may have made longer than it should be.
+func clip(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // admit refuses senders whose identity does not belong to what they claim to
@@ -257,14 +271,14 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.As(err, &nano) && nano.Status != http.StatusUnauthorized {
 		status = nano.Status
 	}
-	httpx.Add(r.Context(), slog.String("error", err.Error()))
+	httpx.Add(r.Context(), slog.String("error", clip(err.Error(), maxReason)))
 	if cause := errors.Unwrap(err); cause != nil {
-		httpx.Add(r.Context(), slog.String("cause", cause.Error()))
+		httpx.Add(r.Context(), slog.String("cause", clip(cause.Error(), maxReason)))
 	}
 	text := http.StatusText(status)
 	var shown *fleet.Error
 	if errors.As(err, &shown) && shown.Kind != fleet.KindInternal {
-		text = shown.Error()
+		text = clip(shown.Error(), maxReason)
 	}
 	http.Error(w, text, status)
 }

@@ -3,6 +3,7 @@ package apple
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 
 	"github.com/micromdm/nanomdm/mdm"
@@ -15,7 +16,7 @@ const maxObserving = 64
 
 // Tee is a service that shows every message to an observer as well, such as
 // NanoMDM's webhook, after the real service took it. What the observer
-// answers counts for nothing.
+// answers counts for nothing, and it may panic.
 type Tee struct {
 	next     service.CheckinAndCommandService
 	observer service.CheckinAndCommandService
@@ -49,7 +50,13 @@ func (t *Tee) observe(taken error, r *mdm.Request, show func(*mdm.Request) error
 	detached := mdm.NewRequestWithContext(context.WithoutCancel(r.Context()), r.Certificate)
 	detached.EnrollID, detached.Params = r.EnrollID, r.Params
 	t.wg.Go(func() {
-		defer func() { <-t.slots }()
+		defer func() {
+			// Outside of the request's goroutine nobody else catches it.
+			if cause := recover(); cause != nil {
+				t.log.Error("observer panicked", "enrollment", r.ID, "cause", cause, "stack", string(debug.Stack()))
+			}
+			<-t.slots
+		}()
 		if err := show(detached); err != nil {
 			t.log.Warn("observer failed", "enrollment", r.ID, "error", err)
 		}
