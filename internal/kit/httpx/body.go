@@ -1,6 +1,7 @@
 package httpx
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,11 @@ import (
 
 // ErrBodyTooLarge is returned when a body is larger than its limit.
 var ErrBodyTooLarge = errors.New("body is larger than the limit")
+
+// trustedLength is how many bytes a body may claim to have and get room for
+// before it comes. Beyond it memory is taken as bytes arrive: a stranger's
+// claim costs nothing.
+const trustedLength = 64 << 10
 
 // ReadBody reads at most limit bytes of the body. A larger one gives
 // ErrBodyTooLarge, and the connection is closed after the answer.
@@ -21,7 +27,15 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		data, err := io.ReadAll(body)
 		return data, BodyError(err)
 	}
-	// The size is known and within bounds: one allocation.
+	if r.ContentLength > trustedLength {
+		var data bytes.Buffer
+		n, err := data.ReadFrom(body)
+		if err == nil && n < r.ContentLength {
+			err = io.ErrUnexpectedEOF
+		}
+		return data.Bytes(), BodyError(err)
+	}
+	// The size is known and small: one allocation.
 	data := make([]byte, r.ContentLength)
 	if _, err := io.ReadFull(body, data); err != nil {
 		return nil, BodyError(err)
