@@ -40,7 +40,7 @@ func (c *Commands) List(ctx context.Context, f fleet.CommandFilter) ([]fleet.Com
 	if order == "t.updated_at" {
 		size, _ := limits[0].(int)
 		offset, _ := limits[1].(int)
-		bound = fmt.Sprintf(" ORDER BY updated_at%s LIMIT %d", dir, size+offset)
+		bound = fmt.Sprintf(" ORDER BY updated_at%[1]s, command_id%[1]s, enrollment_id%[1]s LIMIT %[2]d", dir, size+offset)
 	}
 	queued, queuedArgs := commandHalf(f, "q", "CASE WHEN q.not_now_count > 0 THEN 2 ELSE 1 END",
 		"CASE WHEN q.sent_at > 0 THEN q.sent_at ELSE c.created_at END")
@@ -57,7 +57,7 @@ func (c *Commands) List(ctx context.Context, f fleet.CommandFilter) ([]fleet.Com
 		query += " JOIN commands c ON c.id = t.command_id" +
 			" LEFT JOIN command_results r ON r.command_id = t.command_id AND r.enrollment_id = t.enrollment_id"
 	}
-	query += " ORDER BY " + order + dir + ", t.command_id" + dir + ", t.enrollment_id" + tail
+	query += " ORDER BY " + order + dir + ", t.command_id" + dir + ", t.enrollment_id" + dir + tail
 	args := append(append(queuedArgs, answeredArgs...), limits...)
 	list, err := collect(c.db.view(ctx), func(r *sql.Rows) (fleet.CommandResult, error) { return scanCommandResult(r, f.WithBodies) }, query, args...)
 	if err != nil {
