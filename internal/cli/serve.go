@@ -159,8 +159,14 @@ func (c *cli) keysCommand() *cobra.Command {
 		Use: "rotate", Short: "Seal every secret with a new server key",
 		Long: "Re-wraps every sealed value while servers run. It may be interrupted and run again.\n\n" +
 			"With the embedded database a new key is made and put first in the key file; the old one is dropped when nothing needs it.\n" +
-			"With a database server, first give all replicas the new key as private_key and the present one in private_keys_old,\n" +
-			"then run this with the same settings, then take the old key away.",
+			"With a database server the keys are settings, and all replicas must be able to open what any of them seals:\n" +
+			"  1. Restart every replica with the NEW key added to private_keys_old: it opens with it and still seals with the old one.\n" +
+			"  2. When all of them have it, restart every replica with the two swapped: the new key as private_key, the old one in private_keys_old.\n" +
+			"  3. Run this with the settings of step 2. It says when everything is sealed with the new key.\n" +
+			"  4. Restart every replica without the old key.\n" +
+			"Where all replicas may stop at the same time, step 1 can be left out.",
+		Example: "  muster keys rotate --data-dir /var/lib/muster\n" +
+			"  muster keys rotate --database-url-file /etc/muster/database-url --private-key-file /etc/muster/new.key --private-keys-old-file /etc/muster/old.key",
 		Args: args(cobra.NoArgs),
 	}
 	load := c.serverFlags(rotate)
