@@ -29,6 +29,9 @@ func (a *api) setup(ctx context.Context, in *body[apiv1.SetupRequest]) (*body[ap
 	if settings.ServerURL == "" {
 		return nil, fleet.FieldErrorf(fleet.KindInvalid, "server_url", "must be the public URL of this server, such as https://mdm.example.com")
 	}
+	if err := checkOrg(req.OrgInfo); err != nil {
+		return nil, err
+	}
 	if req.OrgInfo.OrgName != "" {
 		settings.OrgName = req.OrgInfo.OrgName
 	}
@@ -45,6 +48,21 @@ func (a *api) setup(ctx context.Context, in *body[apiv1.SetupRequest]) (*body[ap
 		ServerURL: settings.ServerURL,
 		Token:     token,
 	}), nil
+}
+
+// maxText bounds the organization's name and logo URL, in bytes.
+const maxText = 1000
+
+// checkOrg refuses at setup what the configuration would refuse later.
+func checkOrg(o apiv1.SetupOrg) error {
+	if len(o.OrgName) > maxText {
+		return fleet.FieldErrorf(fleet.KindInvalid, "org_info.org_name", "is too long")
+	}
+	u, err := url.Parse(o.OrgLogoURL)
+	if o.OrgLogoURL != "" && (err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.User != nil || len(o.OrgLogoURL) > maxText) {
+		return fleet.FieldErrorf(fleet.KindInvalid, "org_info.org_logo_url", "must be a full URL such as https://example.com/logo.png")
+	}
+	return nil
 }
 
 // webURL checks an absolute URL and drops its trailing slash.
