@@ -213,8 +213,7 @@ func (s *session) finish(t *fleet.CommandTarget, out *fleet.ReportOutcome, r *fl
 		}
 	}
 	if !out.Store {
-		return s.exec("DELETE FROM commands WHERE id = ? AND NOT EXISTS (SELECT 1 FROM command_queue q WHERE q.command_id = ?)",
-			int64(t.Command.ID), int64(t.Command.ID))
+		return s.eraseUnqueued(int64(t.Command.ID))
 	}
 	return s.exec("INSERT INTO command_results (command_id, enrollment_id, host_id, status, result, updated_at, sends, not_now_count)"+
 		" VALUES (?, ?, ?, ?, ?, ?, ?, ?)", int64(t.Command.ID), int64(t.EnrollmentID), int64(t.HostID), int64(out.Status),
@@ -271,8 +270,33 @@ func (s *session) closeQueue(enrollment int64, status fleet.CommandStatus, cond 
 		return fmt.Errorf("close commands: %w", err)
 	}
 	if cond == "" {
-		return s.exec("DELETE FROM command_queue WHERE enrollment_id = ?", enrollment)
+		return s.emptyQueue(enrollment)
 	}
 	return s.exec("DELETE FROM command_queue WHERE enrollment_id = ? AND EXISTS (SELECT 1 FROM commands c"+
 		" WHERE c.id = command_queue.command_id"+cond+")", enrollment)
+}
+
+// emptyQueue takes everything off an enrollment's queue, and erases the
+// commands that are kept for nobody: those by which Muster itself asked.
+func (s *session) emptyQueue(enrollment int64) error {
+	asked, err := collect(s, func(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) },
+		"SELECT q.command_id FROM command_queue q JOIN commands c ON c.id = q.command_id WHERE q.enrollment_id = ? AND c.purpose = ?",
+		enrollment, int64(fleet.CommandVitals))
+	if err != nil {
+		return err
+	}
+	if err := s.exec("DELETE FROM command_queue WHERE enrollment_id = ?", enrollment); err != nil {
+		return err
+	}
+	for _, id := range asked {
+		if err := s.eraseUnqueued(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eraseUnqueued erases a command that nobody is to get any more.
+func (s *session) eraseUnqueued(id int64) error {
+	return s.exec("DELETE FROM commands WHERE id = ? AND NOT EXISTS (SELECT 1 FROM command_queue q WHERE q.command_id = ?)", id, id)
 }

@@ -109,13 +109,14 @@ func (e *Enrollments) Apply(ctx context.Context, look fleet.CheckinLookup,
 func (s *session) enrollmentFacts(look fleet.CheckinLookup) (fleet.EnrollmentFacts, error) {
 	var f fleet.EnrollmentFacts
 	var err error
-	if f.Enrollment, err = s.lockedEnrollment(look.Key.ID); err != nil {
-		return f, err
-	}
+	// The device comes first: a reset locks it and then its user channels.
 	if look.Key.ParentID != "" {
-		if f.Parent, err = s.enrollment("e.enroll_key = ?", look.Key.ParentID); err != nil {
+		if f.Parent, err = s.lockedEnrollment(look.Key.ParentID); err != nil {
 			return f, err
 		}
+	}
+	if f.Enrollment, err = s.lockedEnrollment(look.Key.ID); err != nil {
+		return f, err
 	}
 	if look.IdentityID != 0 {
 		if f.Identity, err = s.identity("id = ?", int64(look.IdentityID)); err != nil {
