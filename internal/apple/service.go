@@ -114,6 +114,14 @@ func (s *Service) GetBootstrapToken(r *mdm.Request, _ *mdm.GetBootstrapToken) (*
 	if err != nil {
 		return nil, err
 	}
+	// It unlocks a volume: not for an identity that expired, nor for a device
+	// that left.
+	if m.expired {
+		return nil, fleet.Errorf(fleet.KindForbidden, "the certificate expired: a bootstrap token is not given out for it")
+	}
+	if s := m.caller.Enrollment.State; s == fleet.EnrollmentOff {
+		return &mdm.BootstrapToken{}, nil
+	}
 	token, err := s.lifecycle.BootstrapToken(r.Context(), m.key)
 	if err != nil {
 		return nil, err

@@ -263,10 +263,16 @@ func statusOf(c fleet.Channel) fleet.MDMStatus {
 	return fleet.MDMManual
 }
 
+// maxUserChannels bounds the users of one device, a lab Mac's included.
+const maxUserChannels = 1000
+
 // userToken turns a user channel on, making it if needed.
 func (l *Lifecycle) userToken(f fleet.EnrollmentFacts, m fleet.TokenUpdate) (fleet.EnrollmentChange, error) {
 	if f.Parent == nil {
 		return fleet.EnrollmentChange{}, fleet.Errorf(fleet.KindBadRequest, "the device of this user channel is not enrolled")
+	}
+	if f.Users >= maxUserChannels {
+		return fleet.EnrollmentChange{}, fleet.Errorf(fleet.KindBadRequest, "the device has %d user channels already", f.Users)
 	}
 	v := nextUser(state(f.Enrollment), f.Parent.State, TokenUpdated)
 	if !v.StoreToken {

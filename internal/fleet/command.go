@@ -89,7 +89,9 @@ type CommandFilter struct {
 	CommandUUID string
 	RequestType string
 	Statuses    []CommandStatus
-	WithBodies  bool
+	// WithBodies fills in commands and answers, as many as fit into one
+	// answer; later entries then come without.
+	WithBodies bool
 }
 
 // ErrorChainItem is one entry of a device's ErrorChain (contracts/apple.md

@@ -159,6 +159,8 @@ type EnrollmentFacts struct {
 	Parent     *Enrollment // the device channel of a user channel; nil: none
 	Host       *Host       // the enrollment's, else matched by serial or UDID; nil: none
 	Identity   *Identity   // nil: none given, or not issued by us
+	// Users counts the user channels of the device, when a new one comes.
+	Users int
 }
 
 // EnrollmentChange is the decision: what one check-in changes, all in one

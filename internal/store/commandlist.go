@@ -45,12 +45,12 @@ func (c *Commands) List(ctx context.Context, f fleet.CommandFilter) ([]fleet.Com
 	queued, queuedArgs := commandHalf(f, "q", "CASE WHEN q.not_now_count > 0 THEN 2 ELSE 1 END",
 		"CASE WHEN q.sent_at > 0 THEN q.sent_at ELSE c.created_at END")
 	answered, answeredArgs := commandHalf(f, "r", "r.status", "r.updated_at")
-	bodies := ""
+	bodyCols := ""
 	if f.WithBodies {
-		bodies = ", c.body, COALESCE(r.result, '')"
+		bodyCols = ", c.body, COALESCE(r.result, '')"
 	}
 	query := "SELECT t.uuid, t.request_type, t.status, t.updated_at, t.created_at, COALESCE(e.channel, 0), COALESCE(e.enroll_key, '')," +
-		" h.id, h.uuid, h.hardware_serial, h.hostname, h.computer_name, h.platform, h.team_id, h.mdm_status" + bodies +
+		" h.id, h.uuid, h.hardware_serial, h.hostname, h.computer_name, h.platform, h.team_id, h.mdm_status" + bodyCols +
 		" FROM (SELECT * FROM (" + queued + bound + ") t1 UNION ALL SELECT * FROM (" + answered + bound + ") t2) t" +
 		" JOIN hosts h ON h.id = t.host_id LEFT JOIN enrollments e ON e.id = t.enrollment_id"
 	if f.WithBodies {
@@ -59,7 +59,12 @@ func (c *Commands) List(ctx context.Context, f fleet.CommandFilter) ([]fleet.Com
 	}
 	query += " ORDER BY " + order + dir + ", t.command_id" + dir + ", t.enrollment_id" + dir + tail
 	args := append(append(queuedArgs, answeredArgs...), limits...)
-	list, err := collect(c.db.view(ctx), func(r *sql.Rows) (fleet.CommandResult, error) { return scanCommandResult(r, f.WithBodies) }, query, args...)
+	var bodies bodyBudget
+	list, err := collect(c.db.view(ctx), func(r *sql.Rows) (fleet.CommandResult, error) {
+		result, err := scanCommandResult(r, f.WithBodies)
+		bodies.charge(&result)
+		return result, err
+	}, query, args...)
 	if err != nil {
 		return nil, fleet.PageMeta{}, fmt.Errorf("list commands: %w", err)
 	}
@@ -126,4 +131,28 @@ func scanCommandResult(rows *sql.Rows, bodies bool) (fleet.CommandResult, error)
 func (c *Commands) Exists(ctx context.Context, uuid string) (bool, error) {
 	var id int64
 	return c.db.view(ctx).get("SELECT id FROM commands WHERE uuid = ? AND purpose <> ?", []any{uuid, int64(fleet.CommandVitals)}, &id)
+}
+
+// maxBodies bounds the commands and answers that one list holds, in bytes.
+const maxBodies = 32 << 20
+
+// bodyBudget leaves bodies out once a list holds maxBodies of them, and keeps
+// a command that went to many hosts once.
+type bodyBudget struct {
+	spent int
+	uuid  string
+	body  []byte
+}
+
+func (b *bodyBudget) charge(r *fleet.CommandResult) {
+	if r.CommandUUID == b.uuid && len(r.Payload) == len(b.body) {
+		r.Payload = b.body
+	} else {
+		b.uuid, b.body = r.CommandUUID, r.Payload
+		b.spent += len(r.Payload)
+	}
+	b.spent += len(r.Result)
+	if b.spent > maxBodies {
+		r.Payload, r.Result = nil, nil
+	}
 }

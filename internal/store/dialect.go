@@ -74,6 +74,15 @@ func (d Dialect) onConflict(key, update []string) string {
 	return " ON CONFLICT (" + strings.Join(key, ", ") + ") DO UPDATE SET " + strings.Join(sets, ", ")
 }
 
+// keepLatest is the tail of an upsert by key that never lowers a column.
+func (d Dialect) keepLatest(table, key, col string) string {
+	if d == MySQL {
+		return fmt.Sprintf(" ON DUPLICATE KEY UPDATE %s = GREATEST(%s, VALUES(%s))", col, col, col)
+	}
+	return fmt.Sprintf(" ON CONFLICT (%s) DO UPDATE SET %s = CASE WHEN excluded.%s > %s.%s THEN excluded.%s ELSE %s.%s END",
+		key, col, col, table, col, col, table, col)
+}
+
 // nowMicros is the database's own clock in microseconds UTC.
 func (d Dialect) nowMicros() string {
 	switch d {

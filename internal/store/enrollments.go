@@ -118,6 +118,11 @@ func (s *session) enrollmentFacts(look fleet.CheckinLookup) (fleet.EnrollmentFac
 	if f.Enrollment, err = s.lockedEnrollment(look.Key.ID); err != nil {
 		return f, err
 	}
+	if f.Parent != nil && f.Enrollment == nil {
+		if _, err := s.get("SELECT COUNT(*) FROM enrollments WHERE parent_id = ?", []any{int64(f.Parent.ID)}, &f.Users); err != nil {
+			return f, err
+		}
+	}
 	if look.IdentityID != 0 {
 		if f.Identity, err = s.identity("id = ?", int64(look.IdentityID)); err != nil {
 			return f, err

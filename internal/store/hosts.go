@@ -273,7 +273,7 @@ func (h *Hosts) Seen(ctx context.Context, at map[fleet.HostID]time.Time) error {
 	for id, t := range at {
 		rows = append(rows, []any{int64(id), micros(t)})
 	}
-	tail := h.db.dialect.onConflict([]string{"host_id"}, []string{"seen_at"})
+	tail := h.db.dialect.keepLatest("host_seen", "host_id", "seen_at")
 	for len(rows) > 0 {
 		n := min(len(rows), inChunk)
 		chunk := rows[:n]

@@ -147,4 +147,3 @@ func Marshal(v any) ([]byte, error) {
 	}
 	return append(b, '\n'), nil
 }
-

@@ -392,4 +392,3 @@ func (s *scanner) arrayValue(depth int, empty bool) (any, error) {
 	}
 	return list, nil
 }
-
