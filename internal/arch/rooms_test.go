@@ -57,6 +57,7 @@ var rooms = []room{
 	{path: "internal/codec/plist", ours: []string{nouns, kit}, doors: []string{"howett.net/plist"}},
 	{path: "internal/codec/mdmcmd", ours: []string{nouns, kit, "internal/codec/plist"}, testDoors: []string{"os/exec"}},
 	{path: "internal/codec/mobileconfig", ours: []string{nouns, kit, "internal/codec/plist"}, doors: []string{"crypto/x509"}},
+	{path: "internal/codec/pushcsr", ours: []string{nouns, kit, "internal/codec/plist"}, doors: []string{"crypto/x509"}},
 	{path: "internal/codec/scepmsg", ours: []string{nouns, kit, "internal/codec/cms"},
 		doors: []string{"crypto/x509", "encoding/asn1", "github.com/smallstep/scep/x509util"}, testDoors: []string{"github.com/smallstep/scep"}},
 

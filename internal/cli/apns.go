@@ -96,7 +96,7 @@ func (c *cli) sayNextOfCSR(path string, csr []byte) {
 }
 
 func (c *cli) apnsCommand() *cobra.Command {
-	return group("apns", "Give the server its Apple push certificate", c.apnsUploadCommand(), c.apnsDeleteCommand())
+	return group("apns", "Give the server its Apple push certificate", c.apnsUploadCommand(), c.apnsSignCSRCommand(), c.apnsDeleteCommand())
 }
 
 func (c *cli) apnsUploadCommand() *cobra.Command {
