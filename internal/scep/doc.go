@@ -11,6 +11,7 @@
 //
 //	what happened                                   answer
 //	not a SCEP message, or nobody to answer         HTTP 400
+//	too many refusals of the same network           HTTP 429
 //	message over 64 KiB                             HTTP 413
 //	no authority to sign an answer with             HTTP 500
 //	message signature, envelope or request damaged  badMessageCheck

@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/muster-mdm/muster/internal/codec/scepmsg"
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/kit/httpx"
+	"github.com/muster-mdm/muster/internal/kit/ratelimit"
 )
 
 // Authority is what the endpoint needs of the certificate authority.
@@ -38,17 +40,23 @@ const (
 	typePKIMessage = "application/x-pki-message"
 )
 
+// maxRefusals bounds the refused requests of one network in a minute: each
+// costs operations with the authority's key. Who is served is not bounded, so
+// that an office behind one address can enroll at once.
+const maxRefusals = 300
+
 // handler serves the endpoint.
 type handler struct {
-	auth  Authority
-	log   *slog.Logger
-	clock func() time.Time
+	auth     Authority
+	log      *slog.Logger
+	clock    func() time.Time
+	refusals *ratelimit.Keyed
 }
 
 // New returns the endpoint. The clock measures how long issuing takes; what is
 // logged as a warning here has no other place, because devices show no errors.
 func New(auth Authority, log *slog.Logger, clock func() time.Time) http.Handler {
-	return &handler{auth: auth, log: log, clock: clock}
+	return &handler{auth: auth, log: log, clock: clock, refusals: ratelimit.New(maxRefusals, time.Minute, clock)}
 }
 
 // ServeHTTP implements http.Handler: GET and POST with ?operation=
@@ -106,6 +114,13 @@ func (h *handler) pkiOperation(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "message cannot be read", http.StatusBadRequest)
 		return
 	}
+	from := ratelimit.Network(httpx.Address(r.Context()))
+	if wait := h.refusals.Wait(from); wait > 0 {
+		httpx.Add(r.Context(), slog.String("scep_result", "throttled"))
+		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
+		http.Error(w, "too many refused requests from this address: try again later", http.StatusTooManyRequests)
+		return
+	}
 	ca, key, err := h.authority(r.Context())
 	if err != nil {
 		h.unavailable(w, r, err)
@@ -123,6 +138,7 @@ func (h *handler) pkiOperation(w http.ResponseWriter, r *http.Request) {
 		reply, err = h.issue(r.Context(), req, ca, key)
 	}
 	if err != nil {
+		h.refusals.Take(from)
 		reply, err = h.refuse(r.Context(), req, err, ca, key)
 	}
 	if err != nil {

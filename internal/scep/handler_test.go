@@ -248,3 +248,22 @@ func FuzzPKIOperation(f *testing.F) {
 		}
 	})
 }
+
+func TestAStrangerWhoIsRefusedTooOftenHasToWait(t *testing.T) {
+	b := start(t)
+	p := b.request(t, "wr0ng-challenge")
+	refused := 0
+	for range 1000 {
+		status, _, answer := b.do(t, http.MethodPost, "operation=PKIOperation", p.DER)
+		if status == http.StatusTooManyRequests {
+			if !strings.Contains(string(answer), "try again later") {
+				t.Errorf("it is not told what to do: %s", answer)
+			}
+			break
+		}
+		refused++
+	}
+	if refused < 100 || refused == 1000 {
+		t.Fatalf("throttled after %d refusals", refused)
+	}
+}

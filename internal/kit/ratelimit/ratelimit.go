@@ -53,6 +53,22 @@ func (k *Keyed) Take(key string) time.Duration {
 	return wait
 }
 
+// Wait tells how long until one event would be allowed, without counting one;
+// 0: now. It is for counting only what failed.
+func (k *Keyed) Wait(key string) time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	element, ok := k.byKey[key]
+	if !ok {
+		return 0
+	}
+	tokens := element.Value.(*bucket).limiter.TokensAt(k.now())
+	if tokens >= 1 {
+		return 0
+	}
+	return time.Duration((1 - tokens) / float64(k.every) * float64(time.Second))
+}
+
 func (k *Keyed) limiter(key string) *rate.Limiter {
 	if element, ok := k.byKey[key]; ok {
 		k.recent.MoveToFront(element)

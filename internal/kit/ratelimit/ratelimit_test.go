@@ -47,3 +47,22 @@ func TestNetworksOfAddresses(t *testing.T) {
 		}
 	}
 }
+
+func TestWaitingIsToldWithoutCounting(t *testing.T) {
+	now := time.Unix(0, 0)
+	k := New(2, time.Minute, func() time.Time { return now })
+	for range 10 {
+		if k.Wait("a") != 0 {
+			t.Fatal("asking counted")
+		}
+	}
+	k.Take("a")
+	k.Take("a")
+	if wait := k.Wait("a"); wait <= 0 || wait > 30*time.Second {
+		t.Fatalf("wait = %v", wait)
+	}
+	now = now.Add(31 * time.Second)
+	if wait := k.Wait("a"); wait != 0 {
+		t.Fatalf("after the interval: %v", wait)
+	}
+}
