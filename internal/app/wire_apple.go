@@ -25,7 +25,7 @@ import (
 
 // Sizes and times of the Apple side.
 const (
-	certificateCache = 50_000 // parsed device certificates, some 4 KB each
+	certificateCache = 10_000 // parsed device certificates, some 8 KB each
 	pushEvery        = 2 * time.Second
 	pushTimeout      = 5 * time.Minute
 	webhookTimeout   = 10 * time.Second

@@ -115,8 +115,15 @@ func (db *DB) start(ctx context.Context) error {
 // log is carried over every 32 MB: hot pages are then written back once for
 // many changes.
 const sqlitePragmas = "_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(10000)" +
-	"&_pragma=foreign_keys(1)&_pragma=cache_size(-65536)&_pragma=temp_store(2)" +
+	"&_pragma=foreign_keys(1)&_pragma=temp_store(2)" +
 	"&_pragma=wal_autocheckpoint(8000)&_pragma=journal_size_limit(67108864)"
+
+// The writer's pages stay good from commit to commit; a reader drops its own
+// at each, so that much memory for them would be wasted, eight times.
+const (
+	writerCache = "&_pragma=cache_size(-65536)"
+	readerCache = "&_pragma=cache_size(-8192)"
+)
 
 func (db *DB) openSQLite(ctx context.Context, path string) error {
 	if path == "" {
@@ -125,7 +132,7 @@ func (db *DB) openSQLite(ctx context.Context, path string) error {
 	db.dialect, db.path = SQLite, path
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + sqlitePragmas
 	var err error
-	db.write, err = sql.Open("sqlite", dsn+"&_txlock=immediate")
+	db.write, err = sql.Open("sqlite", dsn+"&_txlock=immediate"+writerCache)
 	if err != nil {
 		return err
 	}
@@ -135,7 +142,7 @@ func (db *DB) openSQLite(ctx context.Context, path string) error {
 	if err := connectAlone(ctx, db.write); err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
-	db.read, err = sql.Open("sqlite", dsn+"&_pragma=query_only(1)")
+	db.read, err = sql.Open("sqlite", dsn+"&_pragma=query_only(1)"+readerCache)
 	if err != nil {
 		return err
 	}
