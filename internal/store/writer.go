@@ -160,7 +160,10 @@ func (w *groupWriter) commit(group []*writeJob) {
 		return
 	}
 	for _, job := range group {
-		w.run(job, len(group) > 1)
+		if err := w.run(job, len(group) > 1); err != nil {
+			w.abandon(group, err)
+			return
+		}
 	}
 	if len(group) == 1 && (group[0].err != nil || group[0].caught != nil) {
 		if err := w.exec("ROLLBACK"); err != nil {
@@ -169,8 +172,7 @@ func (w *groupWriter) commit(group []*writeJob) {
 		return
 	}
 	if err := w.exec("COMMIT"); err != nil {
-		fail(group, fmt.Errorf("commit: %w", err))
-		_ = w.exec("ROLLBACK") // a failed commit may leave the transaction open
+		w.abandon(group, err)
 		return
 	}
 	for _, job := range group {
@@ -180,14 +182,30 @@ func (w *groupWriter) commit(group []*writeJob) {
 	}
 }
 
-// run executes one transaction inside the open one.
-func (w *groupWriter) run(job *writeJob, shared bool) {
-	if job.err = job.ctx.Err(); job.err != nil {
-		return
+// abandon fails a group whose transaction is lost: the disk is full or broken,
+// and SQLite rolled everything back by itself. Nothing of it may count.
+func (w *groupWriter) abandon(group []*writeJob, cause error) {
+	_ = w.exec("ROLLBACK") // fails where there is nothing left to roll back
+	for _, job := range group {
+		if job.err == nil {
+			job.err = fmt.Errorf("commit: %w", cause)
+		}
+	}
+	w.db.callers.tell(&callerNews{all: true})
+}
+
+// run executes one transaction inside the open one. Its own failure is the
+// job's; an error is returned when the group's transaction is lost with it.
+func (w *groupWriter) run(job *writeJob, shared bool) error {
+	select {
+	case <-job.ctx.Done():
+		job.err = job.ctx.Err()
+		return nil
+	default:
 	}
 	if shared {
-		if job.err = w.exec("SAVEPOINT job"); job.err != nil {
-			return
+		if err := w.exec("SAVEPOINT job"); err != nil {
+			return err
 		}
 	}
 	// A cancelled statement would roll back the whole group, so fn's
@@ -198,14 +216,14 @@ func (w *groupWriter) run(job *writeJob, shared bool) {
 		job.err = job.fn(s)
 	}()
 	if !shared {
-		return
+		return nil
 	}
 	if job.err != nil || job.caught != nil {
-		job.err = errors.Join(job.err, w.exec("ROLLBACK TO job"))
+		if err := w.exec("ROLLBACK TO job"); err != nil {
+			return err
+		}
 	}
-	if err := w.exec("RELEASE job"); err != nil {
-		job.err = errors.Join(job.err, err)
-	}
+	return w.exec("RELEASE job")
 }
 
 func (w *groupWriter) exec(query string) error {
