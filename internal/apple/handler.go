@@ -130,12 +130,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, err)
 		return
 	}
-	h.seen.Note(m.caller.Enrollment.HostID)
 	answer, contentType, err := h.dispatch(r, m)
 	if err != nil {
 		fail(w, r, err)
 		return
 	}
+	// Only now: an Authenticate may have claimed to be somebody else.
+	h.seen.Note(m.caller.Enrollment.HostID)
 	if len(answer) == 0 {
 		w.WriteHeader(http.StatusOK)
 		return
