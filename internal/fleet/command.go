@@ -14,10 +14,25 @@ const (
 	// CommandUnenroll is the RemoveProfile that takes the device off MDM; its
 	// answer completes a turn off.
 	CommandUnenroll CommandPurpose = 4
+	// CommandInstall and CommandRemove carry an item out on a host.
+	CommandInstall CommandPurpose = 5
+	CommandRemove  CommandPurpose = 6
+	// CommandListProfiles asks a device which profiles it has; command and
+	// answer are erased on answer.
+	CommandListProfiles CommandPurpose = 7
+	// CommandDeclare tells a device that its declarations changed.
+	CommandDeclare CommandPurpose = 8
 )
 
 // Ephemeral commands and their answers are erased on answer and never listed.
-func (p CommandPurpose) Ephemeral() bool { return p == CommandVitals }
+func (p CommandPurpose) Ephemeral() bool {
+	return p == CommandVitals || p == CommandListProfiles || p == CommandDeclare
+}
+
+// ForItems reports whether answers change what is known of a host's items.
+func (p CommandPurpose) ForItems() bool {
+	return p == CommandInstall || p == CommandRemove || p == CommandListProfiles || p == CommandDeclare
+}
 
 // CommandStatus is the last thing a device said about a command. Persisted:
 // append only.
@@ -66,6 +81,12 @@ type Command struct {
 	Body        []byte // the whole property list
 	CreatedAt   time.Time
 	CreatedBy   Actor
+	// ItemID and ItemVersion are what the command installs or removes.
+	ItemID      ItemID
+	ItemVersion int
+	// Expand says that the body has variables that are filled in for each
+	// host when it is handed out.
+	Expand bool
 }
 
 // CommandResult is one command on one enrollment, answered or not.
@@ -122,6 +143,11 @@ type CommandTarget struct {
 	Platform     Platform
 	NotNowCount  int
 	Sends        int
+	// Items are the host's items that the command is about: the one that it
+	// installs or removes, or all of a channel when it lists profiles.
+	Items []HostItem
+	// State is the host's; only with Items.
+	State HostState
 }
 
 // ReportOutcome is what follows from a report: the pure decision about it.
@@ -134,7 +160,15 @@ type ReportOutcome struct {
 	Vitals *Vitals // facts to store on the host
 	// Unenrolled completes a turn off: the device removed the enrollment profile.
 	Unenrolled bool
-	Event      *Event // nil: nothing worth an entry
+	// Items are the items of the target that changed, Gone those that are to
+	// be forgotten.
+	Items []HostItem
+	Gone  []ItemID
+	// Listed notes that the device told which profiles it has.
+	Listed bool
+	// DueAt is when the host is to be planned again; zero: as before.
+	DueAt time.Time
+	Event *Event // nil: nothing worth an entry
 }
 
 // Target is a host that a command may go to, with its device channel.
@@ -174,9 +208,11 @@ type PushOutcome struct {
 // NextCommand is handed to a device. A nil *NextCommand means nothing is
 // pending.
 type NextCommand struct {
-	ID   CommandID
-	UUID string
-	Body []byte
+	ID     CommandID
+	UUID   string
+	Body   []byte
+	Expand bool // Body has variables of the host
+	HostID HostID
 }
 
 // PushResult is APNs' answer to one push (contracts/apple.md 2).

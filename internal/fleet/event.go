@@ -57,6 +57,28 @@ const (
 	EventProfileDeleted      EventKind = "deleted_enrollment_profile"
 	EventProfileDownloaded   EventKind = "enrollment_profile_downloaded"
 	EventKeysRotated         EventKind = "keys_rotated"
+	EventTeamCreated         EventKind = "created_team"
+	EventTeamChanged         EventKind = "edited_team"
+	EventTeamDeleted         EventKind = "deleted_team"
+	EventHostsTransferred    EventKind = "transferred_hosts"
+	EventHostTransferred     EventKind = "host_transferred"
+	EventLabelCreated        EventKind = "created_label"
+	EventLabelChanged        EventKind = "edited_label"
+	EventLabelDeleted        EventKind = "deleted_label"
+	EventHostLabels          EventKind = "host_labels_changed"
+	EventItemCreated         EventKind = "created_configuration_profile"
+	EventItemChanged         EventKind = "edited_configuration_profile"
+	EventItemDeleted         EventKind = "deleted_configuration_profile"
+	EventItemResent          EventKind = "resent_configuration_profile"
+	EventItemsResent         EventKind = "resent_configuration_profile_batch"
+	EventRolloutChanged      EventKind = "rollout_changed"
+	EventVariableSet         EventKind = "set_custom_variable"
+	EventVariableDeleted     EventKind = "deleted_custom_variable"
+	EventEnrollSecretsSet    EventKind = "edited_enroll_secrets"
+	// EventHostItems lists every item of a host whose status changed.
+	EventHostItems EventKind = "host_items_changed"
+	// EventDeclarationStatus is a status report of declarative management.
+	EventDeclarationStatus EventKind = "declaration_status"
 )
 
 // Event is one entry of the append-only log, written in the transaction that

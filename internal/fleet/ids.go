@@ -22,6 +22,8 @@ type (
 	IdentityID int64
 	// CommandID identifies an MDM command; its UUID is what devices see.
 	CommandID int64
+	// ItemID identifies a configuration profile or declaration.
+	ItemID int64
 	// EventID identifies an entry of the event log; it grows with time.
 	EventID int64
 )

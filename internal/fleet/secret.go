@@ -10,6 +10,8 @@ const (
 	ScopeAsset          SecretScope = "asset"           // name: an AssetName
 	ScopeUnlockToken    SecretScope = "unlock_token"    // name: the enrollment key
 	ScopeBootstrapToken SecretScope = "bootstrap_token" // name: the enrollment key
+	ScopeVariable       SecretScope = "custom_variable" // name: what follows FLEET_SECRET_
+	ScopeEnrollSecrets  SecretScope = "enroll_secrets"  // name: the team's key; a JSON list
 )
 
 // SecretRef names a sealed value. The name is part of what is authenticated,

@@ -81,7 +81,7 @@ func commandHalf(f fleet.CommandFilter, alias, status, updated string) (string, 
 	query := "SELECT c.id AS command_id, c.uuid AS uuid, c.request_type AS request_type, c.created_at AS created_at, " +
 		alias + ".host_id AS host_id, " + alias + ".enrollment_id AS enrollment_id, " + status + " AS status, " + updated + " AS updated_at" +
 		" FROM " + table + " " + alias + " JOIN commands c ON c.id = " + alias + ".command_id"
-	conds := []string{fmt.Sprintf("c.purpose <> %d", fleet.CommandVitals)}
+	conds := []string{"c.purpose NOT IN (" + ephemeral + ")"}
 	var args []any
 	if len(f.HostIDs) > 0 {
 		in := "host_id IN (" + placeholders(len(f.HostIDs)) + ")"
@@ -130,7 +130,7 @@ func scanCommandResult(rows *sql.Rows, bodies bool) (fleet.CommandResult, error)
 // Exists reports whether a command that may be listed has this UUID.
 func (c *Commands) Exists(ctx context.Context, uuid string) (bool, error) {
 	var id int64
-	return c.db.view(ctx).get("SELECT id FROM commands WHERE uuid = ? AND purpose <> ?", []any{uuid, int64(fleet.CommandVitals)}, &id)
+	return c.db.view(ctx).get("SELECT id FROM commands WHERE uuid = ? AND purpose NOT IN ("+ephemeral+")", []any{uuid}, &id)
 }
 
 // maxBodies bounds the commands and answers that one list holds, in bytes.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/muster-mdm/muster/internal/fleet"
 )
@@ -108,9 +110,10 @@ func (s *session) putCommand(cmd *fleet.Command) error {
 	if cmd.CreatedAt.IsZero() {
 		cmd.CreatedAt = s.db.clock()
 	}
-	return s.exec("INSERT INTO commands (id, uuid, request_type, purpose, platform, body, created_at, actor_kind, actor_id, actor_name)"+
-		" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", id, cmd.UUID, clip(cmd.RequestType, 100), int64(cmd.Purpose), string(cmd.Platform),
-		cmd.Body, micros(cmd.CreatedAt), int64(cmd.CreatedBy.Kind), int64(cmd.CreatedBy.UserID), clip(cmd.CreatedBy.Name, 255))
+	return s.exec("INSERT INTO commands (id, uuid, request_type, purpose, platform, body, created_at, actor_kind, actor_id, actor_name,"+
+		" item_id, item_version, expand) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", id, cmd.UUID, clip(cmd.RequestType, 100),
+		int64(cmd.Purpose), string(cmd.Platform), cmd.Body, micros(cmd.CreatedAt), int64(cmd.CreatedBy.Kind), int64(cmd.CreatedBy.UserID),
+		clip(cmd.CreatedBy.Name, 255), int64(cmd.ItemID), cmd.ItemVersion, cmd.Expand)
 }
 
 var queueCols = []string{"enrollment_id", "seq", "command_id", "host_id", "held", "not_now_count", "sends", "sent_at"}
@@ -167,12 +170,18 @@ func (c *Commands) Exchange(ctx context.Context, enrollment fleet.EnrollmentID, 
 func (s *session) report(enrollment fleet.EnrollmentID, r *fleet.CommandReport,
 	decide func(fleet.CommandTarget) fleet.ReportOutcome) (known bool, err error) {
 	t := fleet.CommandTarget{EnrollmentID: enrollment}
-	known, err = s.get("SELECT c.id, c.uuid, c.request_type, c.purpose, q.host_id, q.not_now_count, q.sends"+
+	known, err = s.get("SELECT c.id, c.uuid, c.request_type, c.purpose, c.item_id, c.item_version, q.host_id, q.not_now_count, q.sends"+
 		" FROM commands c JOIN command_queue q ON q.command_id = c.id WHERE c.uuid = ? AND q.enrollment_id = ?",
 		[]any{r.CommandUUID, int64(enrollment)},
-		&t.Command.ID, &t.Command.UUID, &t.Command.RequestType, &t.Command.Purpose, &t.HostID, &t.NotNowCount, &t.Sends)
+		&t.Command.ID, &t.Command.UUID, &t.Command.RequestType, &t.Command.Purpose, &t.Command.ItemID,
+		&t.Command.ItemVersion, &t.HostID, &t.NotNowCount, &t.Sends)
 	if err != nil || !known {
 		return false, err
+	}
+	if t.Command.Purpose.ForItems() {
+		if err := s.itemsOf(&t); err != nil {
+			return false, fmt.Errorf("read the host's items: %w", err)
+		}
 	}
 	out := decide(t)
 	// Whoever changes the queue's row has the report: a repetition that is
@@ -212,11 +221,16 @@ func (s *session) finish(t *fleet.CommandTarget, out *fleet.ReportOutcome, r *fl
 			return err
 		}
 	}
+	if err := s.applyItemOutcome(t, out); err != nil {
+		return fmt.Errorf("store what it means for items: %w", err)
+	}
 	if !out.Store {
 		return s.eraseUnqueued(int64(t.Command.ID))
 	}
+	// An item that was taken away and came back has the same commands again.
+	tail := s.db.dialect.onConflict([]string{"command_id", "enrollment_id"}, []string{"status", "result", "updated_at", "sends", "not_now_count"})
 	return s.exec("INSERT INTO command_results (command_id, enrollment_id, host_id, status, result, updated_at, sends, not_now_count)"+
-		" VALUES (?, ?, ?, ?, ?, ?, ?, ?)", int64(t.Command.ID), int64(t.EnrollmentID), int64(t.HostID), int64(out.Status),
+		" VALUES (?, ?, ?, ?, ?, ?, ?, ?)"+tail, int64(t.Command.ID), int64(t.EnrollmentID), int64(t.HostID), int64(out.Status),
 		r.Body, micros(r.At), t.Sends, t.NotNowCount)
 }
 
@@ -231,9 +245,9 @@ func (s *session) takeNext(enrollment fleet.EnrollmentID, only fleet.CommandPurp
 		cond = " AND c.purpose = ?"
 		args = append(args, int64(only))
 	}
-	found, err := s.get("SELECT q.command_id, q.seq, c.uuid, c.body FROM command_queue q JOIN commands c ON c.id = q.command_id"+
+	found, err := s.get("SELECT q.command_id, q.seq, c.uuid, c.body, c.expand, q.host_id FROM command_queue q JOIN commands c ON c.id = q.command_id"+
 		" JOIN enrollments e ON e.id = q.enrollment_id WHERE q.enrollment_id = ? AND q.held = FALSE AND e.state IN (2, 4)"+cond+
-		" ORDER BY q.seq, q.command_id LIMIT 1", args, &n.ID, &seq, &n.UUID, &n.Body)
+		" ORDER BY q.seq, q.command_id LIMIT 1", args, &n.ID, &seq, &n.UUID, &n.Body, &n.Expand, &n.HostID)
 	if err != nil || !found {
 		return nil, err
 	}
@@ -241,6 +255,17 @@ func (s *session) takeNext(enrollment fleet.EnrollmentID, only fleet.CommandPurp
 		s.db.now(), int64(enrollment), seq, int64(n.ID))
 	return &n, err
 }
+
+// ephemeral lists the purposes of commands that are kept for nobody.
+var ephemeral = func() string {
+	var list []string
+	for p := fleet.CommandCustom; p <= fleet.CommandDeclare; p++ {
+		if p.Ephemeral() {
+			list = append(list, strconv.Itoa(int(p)))
+		}
+	}
+	return strings.Join(list, ", ")
+}()
 
 // cancelQueue takes back what is queued for an enrollment; what a person
 // asked for stays in the history as cancelled.
@@ -263,10 +288,11 @@ func (s *session) finishRenewals(e *fleet.Enrollment) error {
 // numbers are written into the text because PostgreSQL types parameters of a
 // SELECT list as text.
 func (s *session) closeQueue(enrollment int64, status fleet.CommandStatus, cond string) error {
+	tail := s.db.dialect.onConflict([]string{"command_id", "enrollment_id"}, []string{"status", "updated_at"})
 	if err := s.exec(fmt.Sprintf("INSERT INTO command_results (command_id, enrollment_id, host_id, status, result, updated_at, sends, not_now_count)"+
 		" SELECT q.command_id, q.enrollment_id, q.host_id, %d, '', CAST(? AS %s), q.sends, q.not_now_count"+
-		" FROM command_queue q JOIN commands c ON c.id = q.command_id WHERE q.enrollment_id = ? AND c.purpose <> %d%s",
-		status, s.db.dialect.castInt(), fleet.CommandVitals, cond), s.db.now(), enrollment); err != nil {
+		" FROM command_queue q JOIN commands c ON c.id = q.command_id WHERE q.enrollment_id = ? AND c.purpose NOT IN (%s)%s%s",
+		status, s.db.dialect.castInt(), ephemeral, cond, tail), s.db.now(), enrollment); err != nil {
 		return fmt.Errorf("close commands: %w", err)
 	}
 	if cond == "" {
@@ -280,8 +306,8 @@ func (s *session) closeQueue(enrollment int64, status fleet.CommandStatus, cond 
 // commands that are kept for nobody: those by which Muster itself asked.
 func (s *session) emptyQueue(enrollment int64) error {
 	asked, err := collect(s, func(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) },
-		"SELECT q.command_id FROM command_queue q JOIN commands c ON c.id = q.command_id WHERE q.enrollment_id = ? AND c.purpose = ?",
-		enrollment, int64(fleet.CommandVitals))
+		"SELECT q.command_id FROM command_queue q JOIN commands c ON c.id = q.command_id WHERE q.enrollment_id = ? AND c.purpose IN ("+ephemeral+")",
+		enrollment)
 	if err != nil {
 		return err
 	}

@@ -231,6 +231,20 @@ func (db *DB) view(ctx context.Context) *session {
 	return &session{ctx: ctx, db: db, plain: db.read}
 }
 
+// snapshot runs reads that must all see the same committed state.
+func (db *DB) snapshot(ctx context.Context, fn func(*session) error) error {
+	opts := &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead}
+	if db.dialect == SQLite {
+		opts = nil // a transaction of a reader is both by nature
+	}
+	tx, err := db.read.BeginTx(ctx, opts)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // nothing was written
+	return fn(&session{ctx: ctx, db: db, plain: tx})
+}
+
 // update runs fn in one transaction and makes it durable before it returns.
 // fn may run more than once and must not call update or view itself.
 func (db *DB) update(ctx context.Context, fn func(*session) error) error {

@@ -193,6 +193,9 @@ func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) er
 	if e == nil {
 		return s.appendEvents(c.Events...)
 	}
+	if err := s.followEnrollment(c, e); err != nil {
+		return err
+	}
 	if c.Reset || c.CancelQueue {
 		if err := s.cancelChannels(e, c.Reset); err != nil {
 			return fmt.Errorf("cancel what is queued: %w", err)

@@ -86,7 +86,7 @@ func hostWhere(f fleet.HostFilter) (string, []any) {
 		add("h.team_id = ?", int64(*f.TeamID))
 	}
 	if f.LabelID != 0 {
-		add("h.id IN (SELECT lm.host_id FROM label_members lm WHERE lm.label_id = ?)", int64(f.LabelID))
+		add("h.id IN (SELECT lm.host_id FROM label_members lm WHERE lm.label_id = ? AND lm.member = 1)", int64(f.LabelID))
 	}
 	if len(f.MDM) > 0 {
 		values := make([]any, len(f.MDM))
@@ -250,6 +250,10 @@ func (h *Hosts) Delete(ctx context.Context, id fleet.HostID, events []fleet.Even
 		s.identitiesChanged()
 		for _, query := range []string{
 			"DELETE FROM host_seen WHERE host_id = ?",
+			"DELETE FROM host_states WHERE host_id = ?",
+			"DELETE FROM host_items WHERE host_id = ?",
+			"DELETE FROM ddm_status WHERE enrollment_id IN (SELECT enrollment_id FROM ddm_channels WHERE host_id = ?)",
+			"DELETE FROM ddm_channels WHERE host_id = ?",
 			"DELETE FROM label_members WHERE host_id = ?",
 			"DELETE FROM command_queue WHERE enrollment_id IN (SELECT id FROM enrollments WHERE host_id = ?)",
 			"DELETE FROM command_results WHERE host_id = ?",
@@ -328,6 +332,9 @@ func (s *session) putHost(h *fleet.Host) error {
 	if !created {
 		return nil
 	}
+	if err := s.addHostState(h); err != nil {
+		return err
+	}
 	return s.joinBuiltinLabels(h.ID, h.Platform)
 }
 
@@ -347,5 +354,8 @@ func (s *session) applyVitals(id fleet.HostID, v *fleet.Vitals) error {
 			return err
 		}
 	}
-	return s.putHost(h)
+	if err := s.putHost(h); err != nil {
+		return err
+	}
+	return s.hostsDue([]int64{int64(id)})
 }

@@ -12,6 +12,9 @@ import (
 var keyBlocks = map[string]int64{
 	"hosts":               100,
 	"labels":              20,
+	"teams":               10,
+	"items":               50,
+	"host_moves":          10,
 	"users":               10,
 	"sessions":            50,
 	"enrollments":         500,

@@ -48,15 +48,15 @@ func (s *session) joinBuiltinLabels(id fleet.HostID, p fleet.Platform) error {
 	}
 	rows := make([][]any, 0, len(labels))
 	for _, label := range labels {
-		rows = append(rows, []any{label, int64(id)})
+		rows = append(rows, []any{label, int64(id), int64(fleet.Yes)})
 	}
-	return s.insertRows("label_members", []string{"label_id", "host_id"}, rows,
-		s.db.dialect.onConflict([]string{"label_id", "host_id"}, nil))
+	return s.insertRows("label_members", []string{"label_id", "host_id", "member"}, rows,
+		s.db.dialect.onConflict([]string{"label_id", "host_id"}, []string{"member"}))
 }
 
 func (s *session) labelsOf(id fleet.HostID) ([]fleet.HostLabel, error) {
 	return collect(s, func(r *sql.Rows) (l fleet.HostLabel, err error) { return l, r.Scan(&l.ID, &l.Name, &l.Builtin) },
-		"SELECT l.id, l.name, l.builtin FROM label_members m JOIN labels l ON l.id = m.label_id WHERE m.host_id = ? ORDER BY l.id",
+		"SELECT l.id, l.name, l.builtin FROM label_members m JOIN labels l ON l.id = m.label_id WHERE m.host_id = ? AND m.member = 1 ORDER BY l.id",
 		int64(id))
 }
 
