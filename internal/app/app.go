@@ -55,6 +55,8 @@ type App struct {
 	access   *access.Service
 	metrics  *metrics
 	pushes   *wake.Bell
+	plan     *wake.Bell // hosts are to be planned
+	settled  *wake.Bell // settings changed that items follow from
 	runner   *jobs.Runner
 	closers  []func()
 	draining atomic.Bool
@@ -69,7 +71,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	}
 	// Times are stored in microseconds: nothing here is finer.
 	clock := func() time.Time { return o.Clock().UTC().Truncate(time.Microsecond) }
-	a := &App{config: o.Config, options: o, log: o.Log, clock: clock, pushes: wake.NewBell()}
+	a := &App{config: o.Config, options: o, log: o.Log, clock: clock, pushes: wake.NewBell(), plan: wake.NewBell(), settled: wake.NewBell()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())

@@ -36,5 +36,6 @@ func (a *App) cleanup(ctx context.Context) error {
 	_, sessions := a.access.Sweep(ctx)
 	_, challenges := store.NewIdentities(a.db).DeleteExpiredChallenges(ctx, now.Add(-challengeLife))
 	_, commands := store.NewCommands(a.db).DeleteOld(ctx, now.Add(-commandLife))
-	return errors.Join(sessions, challenges, commands)
+	items := store.NewItems(a.db).DeleteGone(ctx, now.Add(-goneLife).UnixMicro())
+	return errors.Join(sessions, challenges, commands, items)
 }

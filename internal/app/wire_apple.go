@@ -38,6 +38,7 @@ type enrollments struct {
 }
 
 type appleParts struct {
+	*desired
 	mdm         http.Handler
 	scep        http.Handler
 	enrollments enrollments
@@ -60,7 +61,12 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 	lifecycle := enroll.NewLifecycle(channels, secrets, a.vault, a.clock, a.pushes)
 	issuer := enroll.NewIssuer(store.NewEnrollmentProfiles(a.db), authority, org, push)
 
-	core := apple.NewService(lifecycle, queue, command.Outcome, apple.NoDeclarations{}, a.clock)
+	items, err := a.wireDesired(ctx, authority.Certificate().Raw)
+	if err != nil {
+		return nil, err
+	}
+	declarative := apple.NewDeclarative(store.NewDDM(a.db), items.judge, items.delivery, a.clock)
+	core := apple.NewService(lifecycle, queue, items.decide, declarative, items.delivery, a.clock)
 	o := apple.Options{Core: core, Callers: channels, Seen: a.seen, Verifier: verifier,
 		CertHeader: a.config.Proxy.ClientCertHeader, MaxBody: a.config.Limits.DeviceBodyBytes, Clock: a.clock}
 	if url := a.config.Webhook.URL; url != "" {
@@ -75,6 +81,7 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 	pusher := command.NewPusher(store.NewPushes(a.db), queue, sender, a.clock, a.log)
 	a.Jobs = append(a.Jobs, jobs.Job{Name: "apns_pusher", Every: pushEvery, Timeout: pushTimeout, Bell: a.pushes, Quiet: true, Run: pusher.Round})
 	return &appleParts{
+		desired:     items,
 		mdm:         apple.New(o),
 		scep:        scep.New(authority, a.log, a.clock),
 		enrollments: enrollments{issuer, lifecycle},

@@ -2,8 +2,8 @@ package apple
 
 import (
 	"context"
+	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/micromdm/nanomdm/mdm"
@@ -40,7 +40,7 @@ type Decide func(t fleet.CommandTarget, r fleet.CommandReport, answer plist.Dict
 type Declarations interface {
 	// Answer returns the JSON body; nil for an empty one. KindNotFound makes
 	// the device drop a declaration.
-	Answer(ctx context.Context, key fleet.EnrollmentKey, endpoint string, data []byte) ([]byte, error)
+	Answer(ctx context.Context, sender fleet.Enrollment, endpoint string, data []byte) ([]byte, error)
 }
 
 // Service is Muster's own service at NanoMDM's seam.
@@ -49,14 +49,15 @@ type Service struct {
 	commands     Commands
 	decide       Decide
 	declarations Declarations
+	contents     Contents
 	clock        func() time.Time
 }
 
 var _ service.CheckinAndCommandService = (*Service)(nil)
 
 // NewService returns the service.
-func NewService(lifecycle Lifecycle, commands Commands, decide Decide, declarations Declarations, clock func() time.Time) *Service {
-	return &Service{lifecycle: lifecycle, commands: commands, decide: decide, declarations: declarations, clock: clock}
+func NewService(lifecycle Lifecycle, commands Commands, decide Decide, declarations Declarations, contents Contents, clock func() time.Time) *Service {
+	return &Service{lifecycle: lifecycle, commands: commands, decide: decide, declarations: declarations, contents: contents, clock: clock}
 }
 
 // Authenticate begins an enrollment.
@@ -135,7 +136,7 @@ func (s *Service) DeclarativeManagement(r *mdm.Request, msg *mdm.DeclarativeMana
 	if err != nil {
 		return nil, err
 	}
-	return s.declarations.Answer(r.Context(), m.key, msg.Endpoint, msg.Data)
+	return s.declarations.Answer(r.Context(), m.caller.Enrollment, msg.Endpoint, msg.Data)
 }
 
 // GetToken refuses: no token service is configured (contracts/apple.md 1.4).
@@ -173,33 +174,35 @@ func (s *Service) CommandAndReportResults(r *mdm.Request, results *mdm.CommandRe
 	if m.expired {
 		only = fleet.CommandRenew
 	}
-	next, err := s.commands.Exchange(ctx, m.caller.Enrollment.ID, report, only, decide)
-	if err != nil || next == nil {
-		return nil, err
+	for range maxUnfilled {
+		next, err := s.commands.Exchange(ctx, m.caller.Enrollment.ID, report, only, decide)
+		if err != nil || next == nil {
+			return nil, err
+		}
+		if !next.Expand {
+			return &mdm.Command{CommandUUID: next.UUID, Raw: next.Body}, nil
+		}
+		body, err := s.contents.Command(ctx, next.HostID, next.Body)
+		if err == nil {
+			return &mdm.Command{CommandUUID: next.UUID, Raw: body}, nil
+		}
+		var shown *fleet.Error
+		if !errors.As(err, &shown) {
+			return nil, err
+		}
+		report, decide = s.unfilled(m, next.UUID, shown)
 	}
-	return &mdm.Command{CommandUUID: next.UUID, Raw: next.Body}, nil
+	return nil, nil
 }
 
-// NoDeclarations answers every device with the empty manifest.
-type NoDeclarations struct{}
+// maxUnfilled bounds the commands of one exchange whose variables have lost
+// their values since they were planned.
+const maxUnfilled = 20
 
-// emptyToken stands for the empty set: as long as it stays, devices stop here.
-const emptyToken = "empty"
-
-// emptySince is when the empty set began: a time that never changes.
-const emptySince = "2026-01-01T00:00:00Z"
-
-// Answer implements Declarations.
-func (NoDeclarations) Answer(_ context.Context, _ fleet.EnrollmentKey, endpoint string, _ []byte) ([]byte, error) {
-	switch {
-	case endpoint == "tokens":
-		return []byte(`{"SyncTokens":{"DeclarationsToken":"` + emptyToken + `","Timestamp":"` + emptySince + `"}}`), nil
-	case endpoint == "declaration-items":
-		return []byte(`{"Declarations":{"Activations":[],"Assets":[],"Configurations":[],"Management":[]},"DeclarationsToken":"` + emptyToken + `"}`), nil
-	case endpoint == "status":
-		return nil, nil
-	case strings.HasPrefix(endpoint, "declaration/"):
-		return nil, fleet.Errorf(fleet.KindNotFound, "there is no such declaration")
-	}
-	return nil, fleet.Errorf(fleet.KindBadRequest, "declarative management has no endpoint %.80q", endpoint)
+// unfilled is the report that stands for a command which could not be handed
+// out: the item counts as refused, with our reason.
+func (s *Service) unfilled(m *message, uuid string, reason *fleet.Error) (*fleet.CommandReport, func(fleet.CommandTarget) fleet.ReportOutcome) {
+	report := &fleet.CommandReport{Key: m.key, Identity: m.caller.Identity.ID, CommandUUID: uuid, Status: fleet.CommandError, At: s.clock(),
+		ErrorChain: []fleet.ErrorChainItem{{Domain: "Muster", USEnglish: reason.Error()}}, Body: []byte{}}
+	return report, func(t fleet.CommandTarget) fleet.ReportOutcome { return s.decide(t, *report, plist.Dict{}) }
 }

@@ -56,8 +56,10 @@ var rooms = []room{
 		testDoors: []string{"os/exec"}}, // openssl as a second opinion
 	{path: "internal/codec/plist", ours: []string{nouns, kit}, doors: []string{"howett.net/plist"}},
 	{path: "internal/codec/mdmcmd", ours: []string{nouns, kit, "internal/codec/plist"}, testDoors: []string{"os/exec"}},
-	{path: "internal/codec/mobileconfig", ours: []string{nouns, kit, "internal/codec/plist"}, doors: []string{"crypto/x509"}},
+	{path: "internal/codec/mobileconfig", ours: []string{nouns, kit, "internal/codec/plist", "internal/codec/cms"}, doors: []string{"crypto/x509"}},
 	{path: "internal/codec/pushcsr", ours: []string{nouns, kit, "internal/codec/plist"}, doors: []string{"crypto/x509"}},
+	{path: "internal/codec/variables", ours: []string{nouns, kit}, doors: []string{"encoding/xml"}},
+	{path: "internal/codec/ddm", ours: []string{nouns, kit}},
 	{path: "internal/codec/scepmsg", ours: []string{nouns, kit, "internal/codec/cms"},
 		doors: []string{"crypto/x509", "encoding/asn1", "github.com/smallstep/scep/x509util"}, testDoors: []string{"github.com/smallstep/scep"}},
 
@@ -67,6 +69,8 @@ var rooms = []room{
 	{path: "internal/enroll", ours: []string{nouns, kit, codec}, doors: []string{"crypto/x509"}, testOurs: withStore},
 	{path: "internal/inventory", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/pki", ours: []string{nouns, kit, codec}, doors: []string{"crypto/x509", "encoding/asn1"}, testOurs: withStore},
+	{path: "internal/profile", ours: []string{nouns, kit, codec}, testOurs: withStore},
+	{path: "internal/reconcile", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/settings", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/vault", ours: []string{nouns, kit, codec}, testOurs: withStore},
 

@@ -279,3 +279,23 @@ type ItemHost struct {
 	Host HostRef
 	HostItem
 }
+
+// DDMFacts is what the store knows when a device fetched its manifest or
+// reported its status.
+type DDMFacts struct {
+	Channel DDMChannel
+	State   HostState
+	Items   []HostItem // of the channel
+	Status  []byte     // the merged status so far, JSON; empty: none
+}
+
+// DDMOutcome is what follows: the zero value changes nothing.
+type DDMOutcome struct {
+	Channel *DDMChannel // to write
+	Status  []byte      // to write
+	Items   []HostItem
+	Gone    []ItemID
+	Vitals  *Vitals
+	DueAt   time.Time
+	Events  []Event
+}

@@ -93,6 +93,10 @@ type Item struct {
 	// have; 0: they have none.
 	Previous *ItemVersion
 	Rollout  *Rollout
+	// ResendAt asks for another try on hosts where it failed before then, and
+	// ResendMatch only where the reason contains this; empty: any reason.
+	ResendAt    time.Time
+	ResendMatch string
 	// DeletedAt is set on items that some hosts still have to lose.
 	DeletedAt  time.Time
 	CreatedAt  time.Time
@@ -226,3 +230,13 @@ type ItemEdits struct {
 
 // Empty reports whether there is nothing to do.
 func (e *ItemEdits) Empty() bool { return len(e.Add)+len(e.Edit)+len(e.Remove) == 0 }
+
+// ProfileUpload is a file that somebody uploads, with its scope.
+type ProfileUpload struct {
+	FileName string
+	Name     string // of a declaration; empty: that of the file
+	Content  []byte // nil: stays as it is
+	// Labels by name; nil: stay as they are.
+	Labels  []ItemLabel
+	Rollout *Rollout // nil: to all hosts at once
+}

@@ -13,7 +13,9 @@ type Settings struct {
 	ServerURL       string // https://host[:port][/prefix], no trailing slash
 	// AppleServerURL replaces ServerURL in Apple enrollment profiles when set.
 	AppleServerURL string
-	UpdatedAt      time.Time
+	// NoTeam are the settings of hosts without a team.
+	NoTeam    TeamSettings
+	UpdatedAt time.Time
 }
 
 // AppleBase is the URL Apple devices are told to use.

@@ -1,6 +1,10 @@
 package fleet
 
-import "time"
+import (
+	"strconv"
+	"strings"
+	"time"
+)
 
 // Team is a group of hosts that share items and settings. A host is in one
 // team or in none.
@@ -64,4 +68,47 @@ type Transfer struct {
 	TeamID TeamID // NoTeam: out of any team
 	Hosts  []HostID
 	Actor  Actor
+}
+
+// Check brings dates and versions into their usual form, and says what is
+// wrong with a field's name before it; "" when nothing is.
+func (u OSUpdates) Check() (field, reason string) {
+	switch {
+	case u == (OSUpdates{}):
+		return "", ""
+	case u.MinimumVersion == "":
+		return "minimum_version", "is missing: give both minimum_version and deadline, or neither"
+	case u.Deadline == "":
+		return "deadline", "is missing: give both minimum_version and deadline, or neither"
+	case !isVersion(u.MinimumVersion):
+		return "minimum_version", "must be one to three numbers with dots, as 15.1"
+	}
+	if _, err := time.Parse(time.DateOnly, u.Deadline); err != nil {
+		return "deadline", "must be a date, as 2026-12-31"
+	}
+	return "", ""
+}
+
+func isVersion(v string) bool {
+	parts := strings.Split(v, ".")
+	if len(parts) > 3 {
+		return false
+	}
+	for _, p := range parts {
+		if n, err := strconv.Atoi(p); err != nil || n < 0 || n > 9999 || len(p) > 4 {
+			return false
+		}
+	}
+	return true
+}
+
+// Check finds what is wrong with settings; each reason under the field's name.
+func (s TeamSettings) Check(prefix string) []FieldError {
+	var out []FieldError
+	for name, u := range map[string]OSUpdates{"macos_updates": s.MacOSUpdates, "ios_updates": s.IOSUpdates, "ipados_updates": s.IPadOSUpdates} {
+		if field, reason := u.Check(); reason != "" {
+			out = append(out, FieldError{Name: prefix + name + "." + field, Reason: reason})
+		}
+	}
+	return out
 }

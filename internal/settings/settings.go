@@ -70,8 +70,8 @@ func (s *Service) Update(ctx context.Context, actor fleet.Actor, change func(*fl
 	return out, err
 }
 
-func shown(v fleet.Settings) map[string]string {
-	return map[string]string{"org_name": v.OrgName, "org_logo_url": v.OrgLogoURL, "org_logo_url_light_background": v.OrgLogoURLLight,
+func shown(v fleet.Settings) map[string]any {
+	return map[string]any{"no_team": v.NoTeam, "org_name": v.OrgName, "org_logo_url": v.OrgLogoURL, "org_logo_url_light_background": v.OrgLogoURLLight,
 		"contact_url": v.ContactURL, "server_url": v.ServerURL, "apple_server_url": v.AppleServerURL}
 }
 
@@ -93,6 +93,7 @@ func Check(v *fleet.Settings) error {
 			refuse(name, reason)
 		}
 	}
+	e.Fields = append(e.Fields, v.NoTeam.Check("mdm.")...)
 	if len(e.Fields) > 0 {
 		return e
 	}

@@ -184,6 +184,37 @@ func (h *Hosts) Count(ctx context.Context, f fleet.HostFilter) (int, error) {
 	return n, nil
 }
 
+// IDs returns the keys of up to limit hosts of a filter.
+func (h *Hosts) IDs(ctx context.Context, f fleet.HostFilter, limit int) ([]fleet.HostID, error) {
+	where, args := hostWhere(f)
+	from := "SELECT h.id FROM hosts h"
+	if strings.Contains(where, "hs.") {
+		from += " LEFT JOIN host_seen hs ON hs.host_id = h.id"
+	}
+	ids, err := collect(h.db.view(ctx), func(r *sql.Rows) (id fleet.HostID, err error) { return id, r.Scan(&id) },
+		from+where+" ORDER BY h.id LIMIT ?", append(args, limit)...)
+	if err != nil {
+		return nil, fmt.Errorf("find hosts: %w", err)
+	}
+	return ids, nil
+}
+
+// Exist returns those of the keys that are hosts'.
+func (h *Hosts) Exist(ctx context.Context, ids []fleet.HostID) ([]fleet.HostID, error) {
+	values := make([]any, len(ids))
+	for i, id := range ids {
+		values[i] = int64(id)
+	}
+	var out []fleet.HostID
+	err := chunked(values, func(chunk []any) error {
+		list, err := collect(h.db.view(ctx), func(r *sql.Rows) (id fleet.HostID, err error) { return id, r.Scan(&id) },
+			"SELECT id FROM hosts WHERE id IN ("+placeholders(len(chunk))+") ORDER BY id", chunk...)
+		out = append(out, list...)
+		return err
+	})
+	return out, err
+}
+
 // Host returns a host with its labels and enrollments; nil when there is none.
 func (h *Hosts) Host(ctx context.Context, id fleet.HostID) (*fleet.HostDetail, error) {
 	s := h.db.view(ctx)

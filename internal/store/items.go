@@ -18,7 +18,7 @@ type Items struct{ db *DB }
 func NewItems(db *DB) *Items { return &Items{db} }
 
 var itemCols = []string{"id", "uuid", "team_id", "kind", "owner", "identifier", "name", "scope", "platforms", "version", "previous",
-	"rollout", "created_at", "uploaded_at", "deleted_at"}
+	"rollout", "resend_at", "resend_match", "created_at", "uploaded_at", "deleted_at"}
 
 // itemSelect joins the current version and, during a rollout, the previous.
 var itemSelect = "SELECT i." + strings.Join(itemCols, ", i.") + ", v.sha256, v.spec, COALESCE(p.version, 0), p.sha256, p.spec" +
@@ -29,13 +29,13 @@ func scanItem(rows *sql.Rows) (*fleet.Item, error) {
 	var i fleet.Item
 	var previous, previousVersion int
 	var rollout, sha, spec, previousSHA, previousSpec []byte
-	var created, uploaded, deleted int64
+	var resend, created, uploaded, deleted int64
 	err := rows.Scan(&i.ID, &i.UUID, &i.TeamID, &i.Kind, &i.Owner, &i.Identifier, &i.Name, &i.Scope, &i.Platforms, &i.Version, &previous,
-		&rollout, &created, &uploaded, &deleted, &sha, &spec, &previousVersion, &previousSHA, &previousSpec)
+		&rollout, &resend, &i.ResendMatch, &created, &uploaded, &deleted, &sha, &spec, &previousVersion, &previousSHA, &previousSpec)
 	if err != nil {
 		return nil, err
 	}
-	i.CreatedAt, i.UploadedAt, i.DeletedAt = timeOf(created), timeOf(uploaded), timeOf(deleted)
+	i.ResendAt, i.CreatedAt, i.UploadedAt, i.DeletedAt = timeOf(resend), timeOf(created), timeOf(uploaded), timeOf(deleted)
 	copy(i.SHA256[:], sha)
 	if err := json.Unmarshal(spec, &i.Spec); err != nil {
 		return nil, fmt.Errorf("decode item %d: %w", i.ID, err)
@@ -226,7 +226,7 @@ func itemValues(i *fleet.Item) ([]any, error) {
 		previous = i.Previous.Version
 	}
 	return []any{int64(i.ID), i.UUID, int64(i.TeamID), int64(i.Kind), int64(i.Owner), i.Identifier, i.Name, int64(i.Scope), int64(i.Platforms),
-		i.Version, previous, rollout, micros(i.CreatedAt), micros(i.UploadedAt), micros(i.DeletedAt)}, nil
+		i.Version, previous, rollout, micros(i.ResendAt), clip(i.ResendMatch, 255), micros(i.CreatedAt), micros(i.UploadedAt), micros(i.DeletedAt)}, nil
 }
 
 func (s *session) addItem(u *fleet.ItemUpload) error {

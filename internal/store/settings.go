@@ -22,6 +22,8 @@ type settingsRow struct {
 	ContactURL      string `json:"contact_url,omitempty"`
 	ServerURL       string `json:"server_url,omitempty"`
 	AppleServerURL  string `json:"apple_server_url,omitempty"`
+	// NoTeam is a teamSettingsRow.
+	NoTeam json.RawMessage `json:"no_team,omitempty"`
 }
 
 func (s *session) settings() (fleet.Settings, error) {
@@ -35,12 +37,22 @@ func (s *session) settings() (fleet.Settings, error) {
 	if err := json.Unmarshal(body, &r); err != nil {
 		return fleet.Settings{}, fmt.Errorf("decode settings: %w", err)
 	}
-	return fleet.Settings{OrgName: r.OrgName, OrgLogoURL: r.OrgLogoURL, OrgLogoURLLight: r.OrgLogoURLLight,
+	var noTeam fleet.TeamSettings
+	if len(r.NoTeam) > 0 {
+		if noTeam, err = unpackTeamSettings(r.NoTeam); err != nil {
+			return fleet.Settings{}, err
+		}
+	}
+	return fleet.Settings{NoTeam: noTeam, OrgName: r.OrgName, OrgLogoURL: r.OrgLogoURL, OrgLogoURLLight: r.OrgLogoURLLight,
 		ContactURL: r.ContactURL, ServerURL: r.ServerURL, AppleServerURL: r.AppleServerURL, UpdatedAt: timeOf(at)}, nil
 }
 
 func (s *session) putSettings(v fleet.Settings) error {
-	body, err := json.Marshal(settingsRow{OrgName: v.OrgName, OrgLogoURL: v.OrgLogoURL, OrgLogoURLLight: v.OrgLogoURLLight,
+	noTeam, err := packTeamSettings(v.NoTeam)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(settingsRow{NoTeam: noTeam, OrgName: v.OrgName, OrgLogoURL: v.OrgLogoURL, OrgLogoURLLight: v.OrgLogoURLLight,
 		ContactURL: v.ContactURL, ServerURL: v.ServerURL, AppleServerURL: v.AppleServerURL})
 	if err != nil {
 		return err

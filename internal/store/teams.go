@@ -332,3 +332,27 @@ func (s *session) hostsDue(ids []int64) error {
 			append([]any{s.db.now()}, anys(chunk)...)...)
 	})
 }
+
+// Scopes lists every scope with its settings: that of no team first.
+func (t *Teams) Scopes(ctx context.Context) (map[fleet.TeamID]fleet.TeamSettings, error) {
+	s := t.db.view(ctx)
+	org, err := s.settings()
+	if err != nil {
+		return nil, err
+	}
+	type row struct {
+		id       fleet.TeamID
+		settings []byte
+	}
+	rows, err := collect(s, func(r *sql.Rows) (v row, err error) { return v, r.Scan(&v.id, &v.settings) }, "SELECT id, settings FROM teams")
+	if err != nil {
+		return nil, err
+	}
+	out := map[fleet.TeamID]fleet.TeamSettings{fleet.NoTeam: org.NoTeam}
+	for _, r := range rows {
+		if out[r.id], err = unpackTeamSettings(r.settings); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}

@@ -55,6 +55,8 @@ CREATE TABLE items (
 	version {{.Int}} NOT NULL,
 	previous {{.Int}} NOT NULL,
 	rollout {{.Blob}} NOT NULL,
+	resend_at {{.Int}} NOT NULL,
+	resend_match {{.Str 255}} NOT NULL,
 	created_at {{.Int}} NOT NULL,
 	uploaded_at {{.Int}} NOT NULL,
 	deleted_at {{.Int}} NOT NULL
