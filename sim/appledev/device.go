@@ -72,6 +72,7 @@ type Options struct {
 	// RetryAfter is when Run tries again after an error or a NotNow.
 	RetryAfter time.Duration
 	Keys       Keys        // FreshKeys when nil
+	Library    *Library    // what devices share; one of its own when nil
 	Digest     crypto.Hash // of Mdm-Signature; SHA-256 when 0
 	// OnEvent and OnRequest are called synchronously and must be fast and safe
 	// for concurrent use.
@@ -109,16 +110,9 @@ type Device struct {
 	name         string
 	awaiting     bool
 	enrolled     *enrollment
-	profiles     []installed
-	keychain     []*identity
+	stores       [channels]store
 	declarations declarations
 	settings     map[string]dict
-}
-
-// installed is a profile in the store.
-type installed struct {
-	profile *profile
-	managed bool
 }
 
 // enrollment is a device under management. Fields change only while talking is
@@ -132,6 +126,7 @@ type enrollment struct {
 
 // channel is what pushes and commands go through.
 type channel struct {
+	which     Channel
 	userID    string // "" on the device channel
 	shortName string
 	token     []byte
@@ -148,6 +143,9 @@ func New(spec Spec, o Options) *Device {
 	}
 	if o.Keys == nil {
 		o.Keys = FreshKeys{}
+	}
+	if o.Library == nil {
+		o.Library = new(Library)
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
@@ -171,8 +169,7 @@ func (d *Device) reset() {
 	d.name = d.spec.Name
 	d.awaiting = d.spec.AwaitingConfiguration
 	d.enrolled = nil
-	d.profiles = nil
-	d.keychain = nil
+	d.stores = [channels]store{}
 	d.declarations = declarations{}
 	d.settings = make(map[string]dict)
 }
@@ -185,17 +182,6 @@ func (d *Device) Faults() *Faults { return &d.faults }
 
 // Enrolled reports whether the device is under management.
 func (d *Device) Enrolled() bool { return d.current() != nil }
-
-// Profiles returns the identifiers of the installed profiles, oldest first.
-func (d *Device) Profiles() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	ids := make([]string, 0, len(d.profiles))
-	for _, p := range d.profiles {
-		ids = append(ids, p.profile.identifier)
-	}
-	return ids
-}
 
 // Certificate returns the MDM identity, or nil.
 func (d *Device) Certificate() *x509.Certificate {
@@ -233,20 +219,20 @@ func (d *Device) emit(e Event) {
 	d.o.OnEvent(e)
 }
 
+// forget drops the enrollment and what it brought. Call it with mu held.
+func (d *Device) forget() {
+	d.enrolled = nil
+	for c := range d.stores {
+		d.stores[c].remove(func(p installed) bool { return p.managed || p.profile.mdm != nil })
+	}
+}
+
 // unenroll forgets the management. Managed profiles go with it; the rest of the
 // device stays.
 func (d *Device) unenroll(reason string) {
 	d.mu.Lock()
 	was := d.enrolled != nil
-	d.enrolled = nil
-	kept := d.profiles[:0]
-	for _, p := range d.profiles {
-		if !p.managed {
-			kept = append(kept, p)
-		}
-	}
-	d.profiles = kept
-	d.keychain = nil
+	d.forget()
 	d.declarations = declarations{}
 	d.mu.Unlock()
 	if was {

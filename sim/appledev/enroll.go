@@ -64,14 +64,15 @@ func (d *Device) enroll(ctx context.Context, raw []byte) error {
 	return d.afterEnrollment(ctx, e)
 }
 
-// install puts the device under management.
+// install puts the device under management. What an earlier enrollment brought
+// goes first, as when somebody removes its profile to enroll again.
 func (d *Device) install(e *enrollment) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.forget()
 	d.enrolled = e
 	d.declarations = declarations{}
-	d.put(installed{profile: e.profile})
-	d.keychain = append(d.keychain, e.identity)
+	d.stores[DeviceChannel].put(installed{profile: e.profile, at: d.o.Clock()})
 }
 
 // afterEnrollment does what a Mac adds: its user's channel and its bootstrap
@@ -83,7 +84,7 @@ func (d *Device) afterEnrollment(ctx context.Context, e *enrollment) error {
 	if e.profile.mdm.has(capabilityUsers) {
 		user := d.newChannel()
 		d.mu.Lock()
-		user.userID, user.shortName = uuidFrom(d.random), d.spec.Owner
+		user.which, user.userID, user.shortName = UserChannel, uuidFrom(d.random), d.spec.Owner
 		d.mu.Unlock()
 		err := d.tokenUpdate(ctx, e, &user)
 		switch {
@@ -131,18 +132,6 @@ func (d *Device) bytes(n int) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return bytesFrom(d.random, n)
-}
-
-// put stores a profile in place of one with the same identifier. Call it with
-// mu held.
-func (d *Device) put(p installed) {
-	for i := range d.profiles {
-		if d.profiles[i].profile.identifier == p.profile.identifier {
-			d.profiles[i] = p
-			return
-		}
-	}
-	d.profiles = append(d.profiles, p)
 }
 
 // sender are the identifying fields of a channel (contracts/apple.md 1.3).

@@ -19,6 +19,8 @@ type Faults struct {
 	badSignature int
 	offlineUntil time.Time
 	muteRenewal  bool
+	rejected     []string
+	lied         []string
 }
 
 // NotNow answers the next n commands with NotNow: any of them, but for those an
@@ -51,6 +53,14 @@ func (f *Faults) Offline(until time.Time) { f.mu.Lock(); f.offlineUntil = until;
 // device nevertheless performs.
 func (f *Faults) MuteRenewal(on bool) { f.mu.Lock(); f.muteRenewal = on; f.mu.Unlock() }
 
+// RejectPayload answers every profile with a payload of one of these types with
+// an Error; no types: none.
+func (f *Faults) RejectPayload(types ...string) { f.mu.Lock(); f.rejected = types; f.mu.Unlock() }
+
+// LieAboutInstall reports every profile with a payload of one of these types as
+// installed and does not install it; no types: none.
+func (f *Faults) LieAboutInstall(types ...string) { f.mu.Lock(); f.lied = types; f.mu.Unlock() }
+
 // use takes one of a count.
 func (f *Faults) use(count *int) bool {
 	f.mu.Lock()
@@ -71,6 +81,18 @@ func (f *Faults) offline(now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return now.Before(f.offlineUntil)
+}
+
+func (f *Faults) rejectsPayload(p *profile) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return p.holds(f.rejected)
+}
+
+func (f *Faults) lies(p *profile) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return p.holds(f.lied)
 }
 
 func (f *Faults) mutesRenewal() bool {

@@ -57,11 +57,13 @@ type server struct {
 	status     int       // answered instead of 200 when set, for results only
 	bootstrap  []byte
 	noUsers    bool
+	onward     bool              // hand out another command after a NotNow
 	ddm        map[string]string // endpoint to JSON
 }
 
 type command struct {
 	uuid string
+	user bool // for the user channel
 	body map[string]any
 }
 
@@ -267,14 +269,23 @@ func (s *server) result(w http.ResponseWriter, m message) {
 	if id != "" && m.kind() != "NotNow" {
 		s.queue = slices.DeleteFunc(s.queue, func(c command) bool { return c.uuid == id })
 	}
-	if m.kind() == "NotNow" || len(s.queue) == 0 || m.body["UserID"] != nil {
+	if m.kind() == "NotNow" && !s.onward {
 		return
 	}
-	_, _ = w.Write(encode(map[string]any{"CommandUUID": s.queue[0].uuid, "Command": s.queue[0].body}))
+	for _, c := range s.queue {
+		if c.uuid != id && c.user == (m.body["UserID"] != nil) {
+			_, _ = w.Write(encode(map[string]any{"CommandUUID": c.uuid, "Command": c.body}))
+			return
+		}
+	}
 }
 
-// enqueue adds a command and returns its UUID.
+// enqueue adds a command for the device channel and returns its UUID.
 func (s *server) enqueue(requestType string, fields map[string]any) string {
+	return s.enqueueOn(appledev.DeviceChannel, requestType, fields)
+}
+
+func (s *server) enqueueOn(c appledev.Channel, requestType string, fields map[string]any) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	body := map[string]any{"RequestType": requestType}
@@ -282,8 +293,25 @@ func (s *server) enqueue(requestType string, fields map[string]any) string {
 		body[k] = v
 	}
 	id := fmt.Sprintf("command-%d-%d", len(s.log), len(s.queue))
-	s.queue = append(s.queue, command{uuid: id, body: body})
+	s.queue = append(s.queue, command{uuid: id, user: c == appledev.UserChannel, body: body})
 	return id
+}
+
+// ask sends a command on a channel and returns the device's answer.
+func (s *server) ask(t *testing.T, d *appledev.Device, c appledev.Channel, requestType string, fields map[string]any) map[string]any {
+	t.Helper()
+	s.take()
+	id := s.enqueueOn(c, requestType, fields)
+	if _, err := d.Poll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range s.take() {
+		if m.body["CommandUUID"] == id {
+			return m.body
+		}
+	}
+	t.Fatalf("%s was not answered", requestType)
+	return nil
 }
 
 // kinds empties the log and returns what kinds of messages were in it.
@@ -307,13 +335,22 @@ func (s *server) take() []message {
 	return log
 }
 
+// spec is a device of a family.
+func spec(f appledev.Family) appledev.Spec {
+	specs := appledev.NewSpecs(7, 50, appledev.Mix{})
+	return specs[slices.IndexFunc(specs, func(s appledev.Spec) bool { return s.Model.Family == f })]
+}
+
 // device makes an enrolled device of a family.
 func (s *server) device(t *testing.T, f appledev.Family, o appledev.Options) *appledev.Device {
 	t.Helper()
+	return s.deviceOf(t, spec(f), o)
+}
+
+func (s *server) deviceOf(t *testing.T, spec appledev.Spec, o appledev.Options) *appledev.Device {
+	t.Helper()
 	o.Keys = pool()
-	specs := appledev.NewSpecs(7, 50, appledev.Mix{})
-	i := slices.IndexFunc(specs, func(s appledev.Spec) bool { return s.Model.Family == f })
-	d := appledev.New(specs[i], o)
+	d := appledev.New(spec, o)
 	err := d.Enroll(t.Context(), s.url+"/enroll")
 	if err != nil {
 		t.Fatal(err)
