@@ -38,7 +38,7 @@ func (d *Device) execute(ctx context.Context, e *enrollment, c *channel, cmd *co
 	case "InstalledApplicationList":
 		return d.applicationList(cmd)
 	case "SecurityInfo":
-		return d.securityInfo()
+		return d.securityInfo(c)
 	case "DeviceLock":
 		return d.deviceLock(cmd)
 	case "EraseDevice":
@@ -48,10 +48,12 @@ func (d *Device) execute(ctx context.Context, e *enrollment, c *channel, cmd *co
 	case "Settings":
 		return d.applySettings(cmd)
 	case "DeclarativeManagement":
-		return &report{status: statusAcknowledged, after: func(ctx context.Context) error { return d.synchronize(ctx, e, c) }}
+		return d.declarativeManagement(c, cmd)
 	case "ManagedApplicationList":
 		return acknowledged(dict{"ManagedApplicationList": map[string]any{}})
-	case "RestartDevice", "ShutDownDevice", "AccountConfiguration", "ClearPasscode":
+	case "ClearPasscode":
+		return d.clearPasscode()
+	case "RestartDevice", "ShutDownDevice", "AccountConfiguration":
 		return acknowledged(nil)
 	case "EnableLostMode", "DisableLostMode":
 		if d.spec.Model.Family == Mac || !d.spec.Supervised {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -103,20 +104,25 @@ type Device struct {
 	o      Options
 	faults Faults
 
+	defects atomic.Int64  // of the server
+	nudged  chan struct{} // something is to be told without a push
+
 	talking sync.Mutex // held through an enrollment or a connection
 
-	mu           sync.Mutex // guards what follows
-	random       *rand.Rand
-	name         string
-	awaiting     bool
-	enrolled     *enrollment
-	stores       [channels]store
-	declarations declarations
-	settings     map[string]dict
+	mu        sync.Mutex // guards what follows
+	random    *rand.Rand
+	name      string
+	awaiting  bool
+	enrolled  *enrollment
+	stores    [channels]store
+	settings  map[string]dict
+	osVersion string
+	build     string
+	passcode  bool
 }
 
-// enrollment is a device under management. Fields change only while talking is
-// held.
+// enrollment is a device under management. Fields change only while talking and
+// mu are held, so that either is enough to read them.
 type enrollment struct {
 	profile  *profile
 	identity *identity
@@ -132,8 +138,17 @@ type channel struct {
 	token     []byte
 	magic     string
 	unlock    []byte
-	unsent    *report // a result the server has not confirmed
-	notNow    bool    // the last status sent was NotNow: poll again later
+	unsent    *report   // a result the server has not confirmed
+	notNow    bool      // the last status sent was NotNow: poll again later
+	ddm       *declared // nil: declarative management was never turned on
+}
+
+// channels are the device channel and, where there is one, the user's.
+func (e *enrollment) channels() []*channel {
+	if e.user == nil {
+		return []*channel{&e.device}
+	}
+	return []*channel{&e.device, e.user}
 }
 
 // New makes a device that is not enrolled.
@@ -153,7 +168,7 @@ func New(spec Spec, o Options) *Device {
 	if o.RetryAfter == 0 {
 		o.RetryAfter = DefaultRetryAfter
 	}
-	d := &Device{spec: spec, o: o}
+	d := &Device{spec: spec, o: o, osVersion: spec.Model.OSVersion, build: spec.Model.Build, nudged: make(chan struct{}, 1)}
 	d.reset()
 	return d
 }
@@ -170,8 +185,8 @@ func (d *Device) reset() {
 	d.awaiting = d.spec.AwaitingConfiguration
 	d.enrolled = nil
 	d.stores = [channels]store{}
-	d.declarations = declarations{}
 	d.settings = make(map[string]dict)
+	d.passcode = true
 }
 
 // Spec returns what the device is.
@@ -233,7 +248,6 @@ func (d *Device) unenroll(reason string) {
 	d.mu.Lock()
 	was := d.enrolled != nil
 	d.forget()
-	d.declarations = declarations{}
 	d.mu.Unlock()
 	if was {
 		d.emit(Event{Kind: EventUnenrolled, Detail: reason})

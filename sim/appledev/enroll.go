@@ -71,7 +71,6 @@ func (d *Device) install(e *enrollment) {
 	defer d.mu.Unlock()
 	d.forget()
 	d.enrolled = e
-	d.declarations = declarations{}
 	d.stores[DeviceChannel].put(installed{profile: e.profile, at: d.o.Clock()})
 }
 
@@ -81,21 +80,10 @@ func (d *Device) afterEnrollment(ctx context.Context, e *enrollment) error {
 	if d.spec.Model.Family != Mac {
 		return nil
 	}
-	if e.profile.mdm.has(capabilityUsers) {
-		user := d.newChannel()
-		d.mu.Lock()
-		user.which, user.userID, user.shortName = UserChannel, uuidFrom(d.random), d.spec.Owner
-		d.mu.Unlock()
-		err := d.tokenUpdate(ctx, e, &user)
-		switch {
-		case isStatus(err):
-			d.emit(Event{Kind: EventError, Err: fmt.Errorf("user channel declined: %w", err)})
-		case err != nil:
+	if d.spec.UserChannel && e.profile.mdm.has(capabilityUsers) {
+		err := d.openUserChannel(ctx, e)
+		if err != nil {
 			return err
-		default:
-			d.mu.Lock()
-			e.user = &user
-			d.mu.Unlock()
 		}
 	}
 	if !e.profile.mdm.has(capabilityBootstrap) {
@@ -106,6 +94,26 @@ func (d *Device) afterEnrollment(ctx context.Context, e *enrollment) error {
 	if err != nil && !isStatus(err) {
 		return err
 	}
+	return nil
+}
+
+// openUserChannel asks for a user channel, which the server may decline.
+func (d *Device) openUserChannel(ctx context.Context, e *enrollment) error {
+	user := d.newChannel()
+	d.mu.Lock()
+	user.which, user.userID, user.shortName = UserChannel, uuidFrom(d.random), d.spec.Owner
+	d.mu.Unlock()
+	err := d.tokenUpdate(ctx, e, &user)
+	if isStatus(err) {
+		d.emit(Event{Kind: EventError, Err: fmt.Errorf("user channel declined: %w", err)})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	e.user = &user
+	d.mu.Unlock()
 	return nil
 }
 
@@ -174,8 +182,11 @@ func (d *Device) authenticate(ctx context.Context, e *enrollment) error {
 // authenticateFields are what Authenticate says.
 func (d *Device) authenticateFields(e *enrollment) dict {
 	m := d.spec.Model
+	d.mu.Lock()
+	osVersion, build := d.osVersion, d.build
+	d.mu.Unlock()
 	fields := dict{
-		"Topic": e.profile.mdm.topic, "OSVersion": m.OSVersion, "BuildVersion": m.Build,
+		"Topic": e.profile.mdm.topic, "OSVersion": osVersion, "BuildVersion": build,
 		"ProductName": m.Product, "SerialNumber": d.spec.Serial,
 	}
 	switch m.Family {

@@ -1,13 +1,11 @@
 package appledev_test
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/big"
@@ -58,7 +56,17 @@ type server struct {
 	bootstrap  []byte
 	noUsers    bool
 	onward     bool              // hand out another command after a NotNow
-	ddm        map[string]string // endpoint to JSON
+	refused    string            // that one does not come again
+	ddm        map[string]string // endpoint to JSON, behind "user " for the user channel
+	ddmStatus  int               // answered to status reports instead of 200 when set
+	files      map[string]file   // what /files serves
+}
+
+// file is what a device may download.
+type file struct {
+	contentType string
+	body        []byte
+	signed      bool // only with a valid Mdm-Signature
 }
 
 type command struct {
@@ -91,6 +99,7 @@ func start(t *testing.T) *server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/scep", s.scep)
 	mux.HandleFunc("PUT /mdm", s.mdm)
+	mux.HandleFunc("GET /files/{name}", s.file)
 	mux.HandleFunc("GET /enroll", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-apple-aspen-config")
 		_, _ = w.Write(s.profile(nil))
@@ -251,13 +260,44 @@ func (s *server) checkIn(w http.ResponseWriter, m message) {
 		}
 	case "DeclarativeManagement":
 		endpoint, _ := m.body["Endpoint"].(string)
-		answer, ok := s.ddm[endpoint]
+		if endpoint == "status" && s.ddmStatus != 0 {
+			http.Error(w, "later", s.ddmStatus)
+			return
+		}
+		key := endpoint
+		if m.body["UserID"] != nil {
+			key = "user " + key
+		}
+		answer, ok := s.ddm[key]
 		if !ok && endpoint != "status" {
 			http.NotFound(w, nil)
 			return
 		}
 		_, _ = io.WriteString(w, answer)
 	}
+}
+
+func (s *server) file(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, ok := s.files[r.PathValue("name")]
+	signature := r.Header.Get("Mdm-Signature")
+	if f.signed != (signature != "") {
+		http.Error(w, "signed or not", http.StatusForbidden)
+		return
+	}
+	if f.signed {
+		if _, err := s.verifier.VerifyHeader(signature, nil); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+	}
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", f.contentType)
+	_, _ = w.Write(f.body)
 }
 
 func (s *server) result(w http.ResponseWriter, m message) {
@@ -269,11 +309,14 @@ func (s *server) result(w http.ResponseWriter, m message) {
 	if id != "" && m.kind() != "NotNow" {
 		s.queue = slices.DeleteFunc(s.queue, func(c command) bool { return c.uuid == id })
 	}
-	if m.kind() == "NotNow" && !s.onward {
-		return
+	if m.kind() == "NotNow" {
+		if !s.onward {
+			return
+		}
+		s.refused = id
 	}
 	for _, c := range s.queue {
-		if c.uuid != id && c.user == (m.body["UserID"] != nil) {
+		if c.uuid != s.refused && c.user == (m.body["UserID"] != nil) {
 			_, _ = w.Write(encode(map[string]any{"CommandUUID": c.uuid, "Command": c.body}))
 			return
 		}
@@ -356,14 +399,4 @@ func (s *server) deviceOf(t *testing.T, spec appledev.Spec, o appledev.Options) 
 		t.Fatal(err)
 	}
 	return d
-}
-
-func declarationJSON(t *testing.T, v any) string {
-	t.Helper()
-	var b bytes.Buffer
-	err := json.NewEncoder(&b).Encode(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b.String()
 }
