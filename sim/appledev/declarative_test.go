@@ -302,6 +302,12 @@ func TestLegacyProfilesComeAndGoWithTheirDeclaration(t *testing.T) {
 		t.Fatalf("a command replaced what is declared: %v", a)
 	}
 
+	s.files["1b"] = file{"application/x-apple-aspen-config", configuration("one", fields{"PayloadUUID": "newer"}), true}
+	s.publish(0, "t1b", legacy("1b"), nil)
+	s.synchronize(t, d, 0)
+	if p := d.InstalledProfiles(0)[1]; p.UUID != "newer" || p.Times != 3 {
+		t.Fatalf("a newer version did not replace the profile: %+v", p)
+	}
 	s.publish(0, "t2", legacy("2"), nil)
 	s.synchronize(t, d, 0)
 	if want := []string{"test.enrollment", "two"}; !slices.Equal(d.Profiles(), want) {

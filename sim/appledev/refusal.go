@@ -30,6 +30,7 @@ const (
 	codeForeignProfile   = 4025
 
 	codeMacInvalid = 102
+	codeMacFailed  = 103
 	codeMacMissing = 89
 	codeMacForeign = 96
 	codeMacScope   = 1
@@ -72,8 +73,8 @@ func invalid(code int, text string) *objection {
 func chain(f Family, err error) []link {
 	o := new(objection)
 	if !errors.As(err, &o) {
-		o = invalid(codeProfileInvalid, err.Error())
-		o.cause.domain, o.cause.code = domainInstall, codeInstallFailed
+		o.cause = link{domainInstall, codeInstallFailed, err.Error()}
+		o.mac = link{domainMac, codeMacFailed, err.Error()}
 	}
 	if f == Mac {
 		return []link{o.mac}
