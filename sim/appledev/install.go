@@ -199,6 +199,9 @@ func (p installed) listed() map[string]any {
 		"HasRemovalPasscode": false, "IsEncrypted": p.profile.encrypted, "IsManaged": p.managed,
 		"PayloadContent": payloads,
 	}
+	if len(p.profile.signers) > 0 {
+		entry["SignerCertificates"] = p.profile.signers
+	}
 	if p.declaration != "" {
 		entry["Source"] = "Declarative Device Management"
 	}

@@ -24,6 +24,7 @@ type profile struct {
 	scope        string // PayloadScope; "" when it says nothing
 	payloads     []payloadHead
 	certificates [][]byte // DER of its certificate payloads
+	signers      [][]byte // DER of the certificates that came with its signature
 	encrypted    bool
 	removable    bool
 	mdm          *mdmPayload  // nil: not an enrollment profile
@@ -55,7 +56,7 @@ type scepPayload struct {
 // parseProfile reads a configuration profile, signed or plain. Whose signature
 // it is, is not asked. Its errors are objections that every device has.
 func parseProfile(raw []byte) (*profile, error) {
-	content, err := unsigned(raw)
+	content, signers, err := unsigned(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +65,7 @@ func parseProfile(raw []byte) (*profile, error) {
 		return nil, invalid(codeProfileInvalid, fmt.Sprintf("profile: %v", err))
 	}
 	p := &profile{
-		raw: raw, identifier: d.text("PayloadIdentifier"), uuid: d.text("PayloadUUID"), name: d.text("PayloadDisplayName"),
+		raw: raw, signers: signers, identifier: d.text("PayloadIdentifier"), uuid: d.text("PayloadUUID"), name: d.text("PayloadDisplayName"),
 		scope: d.text("PayloadScope"), removable: !d.flag("PayloadRemovalDisallowed"), encrypted: d["EncryptedPayloadContent"] != nil,
 	}
 	if d.text("PayloadType") != "Configuration" {
@@ -88,17 +89,20 @@ func parseProfile(raw []byte) (*profile, error) {
 	return p, p.readIdentity(payloads)
 }
 
-// unsigned takes a signature off.
-func unsigned(raw []byte) ([]byte, error) {
+// unsigned takes a signature off and returns the certificates that came with it.
+func unsigned(raw []byte) (content []byte, signers [][]byte, err error) {
 	const derSequence = 0x30
 	if len(raw) == 0 || raw[0] != derSequence {
-		return raw, nil
+		return raw, nil, nil
 	}
 	signed, err := cms.Open(raw)
 	if err != nil {
-		return nil, invalid(codeProfileInvalid, fmt.Sprintf("signed profile: %v", err))
+		return nil, nil, invalid(codeProfileInvalid, fmt.Sprintf("signed profile: %v", err))
 	}
-	return signed.Content, nil
+	for _, cert := range signed.Certificates {
+		signers = append(signers, cert.Raw)
+	}
+	return signed.Content, signers, nil
 }
 
 // readPayloads checks every payload and finds the MDM one.

@@ -76,6 +76,7 @@ func TestADeviceRefusesTheProfilesItCannotUse(t *testing.T) {
 		"a payload without type":       {ipad, configuration("a", nil, payload("", "p", nil)), false, text},
 		"a payload without version":    {ipad, configuration("a", nil, payload("x", "p", fields{"PayloadVersion": 0})), false, text},
 		"twice the same UUID":          {ipad, configuration("a", nil, payload("x", "p", nil), payload("x", "q", fields{"PayloadUUID": "uuid-p"})), false, text},
+		"a second Wi-Fi":               {ipad, configuration("a", nil, payload("com.apple.wifi.managed", "p", nil), payload("com.apple.wifi.managed", "q", nil)), false, nil},
 		"no payloads":                  {iphone, configuration("a", nil), false, nil},
 		"unexpanded variables":         {iphone, configuration("a", nil, payload("x", "p", fields{"Name": "$FLEET_VAR_HOST_UUID"})), false, nil},
 		"FileVault on an iPhone":       {iphone, configuration("a", nil, payload("com.apple.MCX.FileVault2", "p", nil)), false, text},
@@ -133,6 +134,10 @@ func TestAProfileReplacesTheOneWithItsIdentifier(t *testing.T) {
 			t.Fatalf("after %d: %+v", i+1, profiles)
 		}
 		now = now.Add(time.Second)
+	}
+	list, _ := s.ask(t, d, 0, "ProfileList", fields{"ManagedOnly": true})["ProfileList"].([]any)
+	if signers, _ := list[0].(fields)["SignerCertificates"].([]any); len(signers) != 1 || !bytes.Equal(signers[0].([]byte), s.ca.Raw) {
+		t.Fatalf("%v", list)
 	}
 	broken := configuration("a", nil, payload("", "p", nil))
 	s.ask(t, d, 0, "InstallProfile", fields{"Payload": broken})
