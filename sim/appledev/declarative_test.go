@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -84,20 +85,22 @@ func TestASynchronizationThatFailsGoesOnLater(t *testing.T) {
 	s := start(t)
 	d := s.device(t, appledev.IPad, appledev.Options{})
 	s.publish(0, "t1", []declaration{activation("a1", "c1"), test1}, nil)
-	s.mu.Lock()
-	s.ddmStatus = 500
-	s.mu.Unlock()
-	s.take()
-	s.enqueue("DeclarativeManagement", nil)
-	if _, err := d.Poll(t.Context()); err == nil {
-		t.Fatal("a failed report is no error")
+	failing := func(endpoint string) exchange {
+		t.Helper()
+		s.mu.Lock()
+		s.ddmFailing = endpoint
+		s.mu.Unlock()
+		s.take()
+		if _, err := d.Poll(t.Context()); (err != nil) != (endpoint != "") {
+			t.Fatalf("while %q fails: %v", endpoint, err)
+		}
+		return s.heard(t)
 	}
-	s.mu.Lock()
-	s.ddmStatus = 0
-	s.mu.Unlock()
-	s.take()
-	poll(t, d)
-	got := s.heard(t)
+	s.enqueue("DeclarativeManagement", nil)
+	wantEndpoints(t, failing("tokens"), "tokens")
+	wantEndpoints(t, failing("declaration/configuration/c1"), "tokens", "declaration-items", "declaration/activation/a1", "declaration/configuration/c1")
+	wantEndpoints(t, failing("status"), "tokens", "declaration-items", "declaration/configuration/c1", "status")
+	got := failing("")
 	wantEndpoints(t, got, "status")
 	if !*got.reports[0].FullReport {
 		t.Fatal("the first report that arrives is not a full one")
@@ -124,14 +127,17 @@ func TestDefectsOfTheServerAreCounted(t *testing.T) {
 	}
 	const items, body = "declaration-items", "declaration/configuration/c1"
 	for name, edit := range map[string]func(map[string]string){
-		"an array is missing":    replace(items, `"Assets":[],`, ``),
-		"an array is null":       replace(items, `"Assets":[]`, `"Assets":null`),
-		"an array is none":       replace(items, `"Assets":[]`, `"Assets":{}`),
-		"no token":               replace(items, `"DeclarationsToken":"t1"`, `"DeclarationsToken":""`),
-		"no JSON":                replace(items, `{`, ``),
-		"tokens without token":   replace("tokens", `"t1"`, `""`),
-		"too long a token":       replace("tokens", `t1`, strings.Repeat("x", 257)),
-		"a long server token":    replace(items, `"Identifier":"c1","ServerToken":"1"`, `"Identifier":"c1","ServerToken":"`+long+`"`),
+		"an array is missing":  replace(items, `"Assets":[],`, ``),
+		"an array is null":     replace(items, `"Assets":[]`, `"Assets":null`),
+		"an array is none":     replace(items, `"Assets":[]`, `"Assets":{}`),
+		"no token":             replace(items, `"DeclarationsToken":"t1"`, `"DeclarationsToken":""`),
+		"no JSON":              replace(items, `{`, ``),
+		"tokens without token": replace("tokens", `"t1"`, `""`),
+		"too long a token":     replace("tokens", `t1`, strings.Repeat("x", 257)),
+		"a long server token": func(ddm map[string]string) {
+			replace(items, `"Identifier":"c1","ServerToken":"1"`, `"Identifier":"c1","ServerToken":"`+long+`"`)(ddm)
+			replace(body, `"ServerToken":"1"`, `"ServerToken":"`+long+`"`)(ddm)
+		},
 		"a long identifier":      replace(items, `"Identifier":"c1"`, `"Identifier":"`+long+`"`),
 		"twice":                  replace(items, `{"Identifier":"c1","ServerToken":"1"}`, `{"Identifier":"c1","ServerToken":"1"},{"Identifier":"c1","ServerToken":"1"}`),
 		"another identifier":     replace(body, `"Identifier":"c1"`, `"Identifier":"c2"`),
@@ -178,7 +184,7 @@ func TestVerdictsOfDeclarations(t *testing.T) {
 		"activated":                  {appledev.IPad, []declaration{activation("a1", "c1"), test1}, rows{"a1": held, "c1": held}},
 		"not activated":              {appledev.IPad, []declaration{test1}, rows{"c1": missing}},
 		"an unknown configuration":   {appledev.IPad, []declaration{activation("a1", "c1", "c2"), test1}, rows{"a1": "false invalid Error.MissingConfigurations", "c1": "false unknown Error.ActivationFailed"}},
-		"saved by another":           {appledev.IPad, []declaration{activation("a1", "c1", "c2"), activation("a2", "c1"), test1}, rows{"c1": held}},
+		"saved by another":           {appledev.IPad, []declaration{activation("a1", "c1"), activation("a2", "c1", "c2"), test1}, rows{"c1": held}},
 		"nothing to activate":        {appledev.IPad, []declaration{{"com.apple.activation.simple", "a1", "1", fields{}}}, rows{"a1": "false invalid Error.InvalidPayload"}},
 		"an unknown type":            {appledev.IPad, []declaration{activation("a1", "c1"), typed("com.apple.configuration.coffee", "c1", fields{})}, rows{"a1": held, "c1": "false invalid Error.UnknownDeclarationType"}},
 		"a type of Macs":             {appledev.IPad, []declaration{activation("a1", "c1"), typed("com.apple.configuration.screensharing.connection", "c1", fields{})}, rows{"c1": "false invalid Error.UnknownDeclarationType"}},
@@ -326,10 +332,31 @@ func TestLegacyProfilesComeAndGoWithTheirDeclaration(t *testing.T) {
 	if r := s.synchronize(t, d, 0).reports[0]; r.row("c1") != "false invalid Error.ConfigurationCannotBeApplied" || len(d.Profiles()) != 1 {
 		t.Fatalf("%+v, %v", r, d.Profiles())
 	}
-	s.publish(0, "t5", legacy("1")[1:], nil)
-	s.synchronize(t, d, 0)
-	if len(d.Profiles()) != 1 {
-		t.Fatal("a configuration that is not active was installed")
+}
+
+func TestLegacyProfilesAreThereWhileTheirDeclarationIsActive(t *testing.T) {
+	s := start(t)
+	d := s.device(t, appledev.IPad, appledev.Options{})
+	s.files = map[string]file{
+		"1": {"application/x-apple-aspen-config", configuration("one", nil), true},
+		"2": {"application/x-apple-aspen-config", configuration("one", nil), true},
+	}
+	for i, c := range []struct {
+		token     string
+		active    bool
+		downloads int // so far
+	}{
+		{"1", false, 0}, {"1", true, 1}, {"1", false, 1}, {"1", true, 2}, {"2", false, 2}, {"2", true, 3},
+	} {
+		list := []declaration{{"com.apple.configuration.legacy", "c1", c.token, fields{"ProfileURL": s.url + "/files/" + c.token}}}
+		if c.active {
+			list = append(list, activation("a1", "c1"))
+		}
+		s.publish(0, fmt.Sprint("t", i), list, nil)
+		s.synchronize(t, d, 0)
+		if installed := len(d.Profiles()) == 2; installed != c.active || s.downloads != c.downloads {
+			t.Fatalf("step %d: installed %v after %d downloads, want %+v", i, installed, s.downloads, c)
+		}
 	}
 }
 

@@ -92,13 +92,13 @@ func (j *court) common(x *declaration) verdict {
 // effective, and which they would if they had not failed.
 func (j *court) activations() (effective, failed map[string]bool) {
 	effective, failed = make(map[string]bool), make(map[string]bool)
-	for id, x := range j.held {
+	for _, x := range sorted(j.held) {
 		if x.kind != "activation" {
 			continue
 		}
-		names := dict(j.payloads[id]).texts("StandardConfigurations")
+		names := dict(j.payloads[x.identifier]).texts("StandardConfigurations")
 		v := j.activation(x, names)
-		j.verdicts[id] = v
+		j.verdicts[x.identifier] = v
 		for _, name := range names {
 			effective[name] = effective[name] || v.active
 			failed[name] = failed[name] || v.valid == "invalid"

@@ -72,7 +72,7 @@ func TestADeviceComesBackOnlyWhenNotNowWasItsLastWord(t *testing.T) {
 		running(t, d)
 		var heard []string
 		until(t, s, &heard, func(h []string) bool { return count(h, "Acknowledged") == 1 })
-		time.Sleep(20 * soon)
+		<-time.After(20 * soon) // nothing can be waited for: it must not come
 		if heard = append(heard, s.kinds()...); !slices.Equal(heard, []string{"Idle", "NotNow", "Acknowledged"}) {
 			t.Fatalf("%q", heard)
 		}

@@ -58,7 +58,8 @@ type server struct {
 	onward     bool              // hand out another command after a NotNow
 	refused    string            // that one does not come again
 	ddm        map[string]string // endpoint to JSON, behind "user " for the user channel
-	ddmStatus  int               // answered to status reports instead of 200 when set
+	ddmFailing string            // the endpoint that is answered 500
+	downloads  int               // of files
 	files      map[string]file   // what /files serves
 }
 
@@ -260,8 +261,8 @@ func (s *server) checkIn(w http.ResponseWriter, m message) {
 		}
 	case "DeclarativeManagement":
 		endpoint, _ := m.body["Endpoint"].(string)
-		if endpoint == "status" && s.ddmStatus != 0 {
-			http.Error(w, "later", s.ddmStatus)
+		if endpoint == s.ddmFailing {
+			http.Error(w, "later", http.StatusInternalServerError)
 			return
 		}
 		key := endpoint
@@ -280,6 +281,7 @@ func (s *server) checkIn(w http.ResponseWriter, m message) {
 func (s *server) file(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.downloads++
 	f, ok := s.files[r.PathValue("name")]
 	signature := r.Header.Get("Mdm-Signature")
 	if f.signed != (signature != "") {
