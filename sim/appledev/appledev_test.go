@@ -320,28 +320,6 @@ func TestManagementEnds(t *testing.T) {
 	}
 }
 
-func TestDeclarationsAreFetchedOnceAndReported(t *testing.T) {
-	s := start(t)
-	d := s.device(t, appledev.IPad, appledev.Options{})
-	s.take()
-	s.ddm = map[string]string{
-		"tokens":                       `{"SyncTokens":{"DeclarationsToken":"t1"}}`,
-		"declaration-items":            `{"Declarations":{"Activations":[],"Assets":[],"Configurations":[{"Identifier":"c1","ServerToken":"v1"},{"Identifier":"gone","ServerToken":"v1"}],"Management":[]},"DeclarationsToken":"t1"}`,
-		"declaration/configuration/c1": declarationJSON(t, map[string]any{"Type": "x", "Identifier": "c1", "ServerToken": "v1"}),
-	}
-	s.enqueue("DeclarativeManagement", nil)
-	poll(t, d)
-	log := s.take()
-	if len(log) != 7 || d.Declarations()["c1"] != "v1" || len(d.Declarations()) != 1 {
-		t.Fatalf("%d messages, holds %v", len(log), d.Declarations())
-	}
-	s.enqueue("DeclarativeManagement", nil)
-	poll(t, d)
-	if n := len(s.take()); n != 3 {
-		t.Fatalf("%d messages for an unchanged token, want Idle, Acknowledged and tokens", n)
-	}
-}
-
 // wakes hands out channels that the test fires.
 type wakes struct {
 	mu    sync.Mutex

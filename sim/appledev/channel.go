@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
+	"slices"
 )
 
 // maxCommands bounds one connection.
@@ -39,23 +39,33 @@ type command struct {
 }
 
 // Poll is one connection per channel: results kept from before, or Idle, then
-// commands until the server answers with nothing. It returns how many commands
-// were executed or refused.
+// commands until the server answers with nothing, then what declarative
+// management owes. It returns how many commands were executed or refused.
 func (d *Device) Poll(ctx context.Context) (int, error) {
+	return d.poll(ctx, DeviceChannel, UserChannel)
+}
+
+// poll is Poll for some channels.
+func (d *Device) poll(ctx context.Context, which ...Channel) (int, error) {
 	d.talking.Lock()
 	defer d.talking.Unlock()
 	e := d.current()
 	if e == nil {
 		return 0, ErrNotEnrolled
 	}
-	n, err := d.drain(ctx, e, &e.device)
-	if err == nil && e.user != nil && d.current() == e {
-		var more int
-		more, err = d.drain(ctx, e, e.user)
+	n := 0
+	for _, c := range e.channels() {
+		if d.current() != e || !slices.Contains(which, c.which) {
+			continue
+		}
+		more, err := d.drain(ctx, e, c)
 		n += more
-	}
-	if err != nil {
-		return n, d.failed(err)
+		if err == nil && d.current() == e {
+			err = d.settle(ctx, e, c)
+		}
+		if err != nil {
+			return n, d.failed(err)
+		}
 	}
 	return n, nil
 }
@@ -161,78 +171,4 @@ func (d *Device) drop(ctx context.Context, r *report) error {
 func unrecognized(r *response) bool {
 	return r.status == http.StatusUnauthorized ||
 		r.status == http.StatusForbidden && bytes.Contains(r.body, []byte("com.apple.unrecognized.device"))
-}
-
-// Run polls at once, then when woken, at the interval, and again after errors
-// and NotNow. It ends with ctx (its error is returned) or when the device is no
-// longer enrolled: nil, unless Options say to enroll again.
-func (d *Device) Run(ctx context.Context) error {
-	for {
-		// An enrollment in progress is waited for, so that its channels are
-		// complete.
-		d.talking.Lock()
-		e := d.current()
-		d.talking.Unlock()
-		var err error
-		switch {
-		case e != nil:
-			err = d.runEnrollment(ctx, e)
-		case d.o.Reenroll != nil:
-			err = d.o.Reenroll(ctx, d)
-		default:
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// runEnrollment is Run for one enrollment and one pair of tokens.
-func (d *Device) runEnrollment(ctx context.Context, e *enrollment) error {
-	token, topic := d.PushToken()
-	var wake, userWake <-chan struct{}
-	if d.o.Wakes != nil && token != nil {
-		var cancel func()
-		wake, cancel = d.o.Wakes.Subscribe(token, topic)
-		defer cancel()
-		if e.user != nil {
-			userWake, cancel = d.o.Wakes.Subscribe(e.user.token, topic)
-			defer cancel()
-		}
-	}
-	for {
-		_, err := d.Poll(ctx)
-		now, _ := d.PushToken()
-		if d.current() != e || !bytes.Equal(now, token) {
-			return nil
-		}
-		timer := time.NewTimer(d.pause(e, err))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("device stopped: %w", ctx.Err())
-		case <-wake:
-		case <-userWake:
-		case <-timer.C:
-		}
-		timer.Stop()
-	}
-}
-
-// forever is longer than any simulation.
-const forever = 365 * 24 * time.Hour
-
-// pause is the time to the next poll that no push asks for.
-func (d *Device) pause(e *enrollment, err error) time.Duration {
-	d.talking.Lock()
-	defer d.talking.Unlock()
-	wait := forever
-	if d.o.PollInterval > 0 {
-		wait = d.o.PollInterval
-	}
-	if err != nil || e.device.notNow || (e.user != nil && e.user.notNow) {
-		wait = min(wait, d.o.RetryAfter)
-	}
-	return wait
 }

@@ -6,21 +6,6 @@ import (
 	"slices"
 )
 
-// Error domains and codes that devices report (contracts/apple.md 1.5 warns
-// that nobody may rely on them).
-const (
-	domainMDM     = "MCMDMErrorDomain"
-	domainProfile = "MCProfileErrorDomain"
-	domainInstall = "MCInstallationErrorDomain"
-
-	codeUnknownCommand  = 12021
-	codeProfileInvalid  = 1000
-	codeProfileMissing  = 12075
-	codeInstallFailed   = 4001
-	codeRenewalRejected = 12025
-	codeNotSupported    = 12081
-)
-
 // handle executes a command and makes its report.
 func (d *Device) handle(ctx context.Context, e *enrollment, c *channel, cmd *command) *report {
 	var r *report
@@ -41,19 +26,19 @@ func (d *Device) handle(ctx context.Context, e *enrollment, c *channel, cmd *com
 func (d *Device) execute(ctx context.Context, e *enrollment, c *channel, cmd *command) *report {
 	switch cmd.requestType {
 	case "InstallProfile":
-		return d.installProfile(ctx, e, cmd)
+		return d.installProfile(ctx, e, c, cmd)
 	case "RemoveProfile":
-		return d.removeProfile(e, cmd)
+		return d.removeProfile(e, c, cmd)
 	case "ProfileList":
-		return d.profileList(cmd)
+		return d.profileList(c, cmd)
 	case "CertificateList":
-		return d.certificateList()
+		return d.certificateList(e, c, cmd)
 	case "DeviceInformation":
 		return d.deviceInformation(cmd)
 	case "InstalledApplicationList":
 		return d.applicationList(cmd)
 	case "SecurityInfo":
-		return d.securityInfo()
+		return d.securityInfo(c)
 	case "DeviceLock":
 		return d.deviceLock(cmd)
 	case "EraseDevice":
@@ -63,157 +48,25 @@ func (d *Device) execute(ctx context.Context, e *enrollment, c *channel, cmd *co
 	case "Settings":
 		return d.applySettings(cmd)
 	case "DeclarativeManagement":
-		return &report{status: statusAcknowledged, after: func(ctx context.Context) error { return d.synchronize(ctx, e, c) }}
+		return d.declarativeManagement(c, cmd)
 	case "ManagedApplicationList":
 		return acknowledged(dict{"ManagedApplicationList": map[string]any{}})
-	case "RestartDevice", "ShutDownDevice", "AccountConfiguration", "ClearPasscode":
+	case "ClearPasscode":
+		return d.clearPasscode()
+	case "RestartDevice", "ShutDownDevice", "AccountConfiguration":
 		return acknowledged(nil)
 	case "EnableLostMode", "DisableLostMode":
 		if d.spec.Model.Family == Mac || !d.spec.Supervised {
-			return refused(domainMDM, codeNotSupported, "Lost Mode needs a supervised iPhone or iPad")
+			return refused(link{domainMDM, codeNotSupported, "Lost Mode needs a supervised iPhone or iPad"})
 		}
 		return acknowledged(nil)
 	default:
-		return refused(domainMDM, codeUnknownCommand, fmt.Sprintf("%q is not a valid request type.", cmd.requestType))
+		return refused(link{domainMDM, codeUnknownCommand, fmt.Sprintf("%q is not a valid request type.", cmd.requestType)})
 	}
 }
 
 // acknowledged is a success with an answer.
 func acknowledged(fields dict) *report { return &report{status: statusAcknowledged, fields: fields} }
-
-// refused is an Error with a chain of one.
-func refused(domain string, code int, text string) *report {
-	return &report{status: statusError, fields: dict{"ErrorChain": []any{map[string]any{
-		"ErrorCode": code, "ErrorDomain": domain, "LocalizedDescription": text, "USEnglishDescription": text,
-	}}}}
-}
-
-// installProfile stores a profile. One with an MDM payload renews the
-// enrollment; one with SCEP brings a new key, even if its bytes are old
-// (contracts/apple.md 3.4).
-func (d *Device) installProfile(ctx context.Context, e *enrollment, cmd *command) *report {
-	raw := cmd.body.data("Payload")
-	if len(raw) == 0 {
-		return &report{status: statusFormatError}
-	}
-	p, err := parseProfile(raw)
-	if err != nil {
-		return refused(domainProfile, codeProfileInvalid, err.Error())
-	}
-	if p.mdm != nil {
-		return d.renew(ctx, e, p)
-	}
-	if p.scep != nil {
-		id, err := d.requestIdentity(ctx, p.scep)
-		if err != nil {
-			return refused(domainInstall, codeInstallFailed, err.Error())
-		}
-		d.mu.Lock()
-		d.keychain = append(d.keychain, id)
-		d.mu.Unlock()
-	}
-	d.mu.Lock()
-	d.put(installed{profile: p, managed: true})
-	d.mu.Unlock()
-	return acknowledged(nil)
-}
-
-// renew replaces the enrollment profile: a new identity, then Authenticate and
-// TokenUpdate with it, then perhaps the Acknowledged (contracts/apple.md 3.4).
-// When anything fails the old identity stays.
-func (d *Device) renew(ctx context.Context, e *enrollment, p *profile) *report {
-	err := p.renews(e.profile)
-	if err != nil {
-		return refused(domainMDM, codeRenewalRejected, err.Error())
-	}
-	id, err := d.requestIdentity(ctx, p.scep)
-	if err != nil {
-		return refused(domainInstall, codeInstallFailed, err.Error())
-	}
-	next := &enrollment{profile: p, identity: id}
-	err = d.authenticate(ctx, next)
-	if err == nil {
-		err = d.tokenUpdate(ctx, next, &e.device)
-	}
-	if err != nil {
-		return refused(domainInstall, codeInstallFailed, err.Error())
-	}
-	d.mu.Lock()
-	e.profile, e.identity = p, id
-	d.put(installed{profile: p})
-	d.keychain = append(d.keychain, id)
-	d.mu.Unlock()
-	d.emit(Event{Kind: EventRenewed})
-	r := acknowledged(nil)
-	r.mute = d.faults.mutesRenewal()
-	return r
-}
-
-// removeProfile removes a profile; the enrollment profile takes the management
-// with it.
-func (d *Device) removeProfile(e *enrollment, cmd *command) *report {
-	identifier := cmd.body.text("Identifier")
-	if identifier == "" {
-		return &report{status: statusFormatError}
-	}
-	if identifier == e.profile.identifier {
-		r := acknowledged(nil)
-		r.after = func(ctx context.Context) error { return d.leave(ctx, e) }
-		return r
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	before := len(d.profiles)
-	d.profiles = slices.DeleteFunc(d.profiles, func(p installed) bool {
-		return p.managed && p.profile.identifier == identifier
-	})
-	if len(d.profiles) == before {
-		return refused(domainMDM, codeProfileMissing, fmt.Sprintf("The profile %q is not installed.", identifier))
-	}
-	return acknowledged(nil)
-}
-
-// profileList lists the store.
-func (d *Device) profileList(cmd *command) *report {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	list := make([]any, 0, len(d.profiles))
-	for _, p := range d.profiles {
-		if cmd.body.flag("ManagedOnly") && !p.managed {
-			continue
-		}
-		payloads := make([]any, 0, len(p.profile.payloads))
-		for _, content := range p.profile.payloads {
-			entry := map[string]any{}
-			for _, key := range []string{"PayloadType", "PayloadIdentifier", "PayloadUUID", "PayloadVersion", "PayloadDisplayName"} {
-				if v, ok := content[key]; ok {
-					entry[key] = v
-				}
-			}
-			payloads = append(payloads, entry)
-		}
-		list = append(list, map[string]any{
-			"PayloadIdentifier": p.profile.identifier, "PayloadUUID": p.profile.uuid, "PayloadVersion": 1,
-			"PayloadDisplayName": p.profile.name, "PayloadRemovalDisallowed": !p.profile.removable,
-			"HasRemovalPasscode": false, "IsEncrypted": p.profile.encrypted, "IsManaged": p.managed,
-			"PayloadContent": payloads,
-		})
-	}
-	return acknowledged(dict{"ProfileList": list})
-}
-
-// certificateList lists the keychain.
-func (d *Device) certificateList() *report {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	list := make([]any, 0, len(d.keychain))
-	for _, id := range d.keychain {
-		list = append(list, map[string]any{
-			"CommonName": id.cert.Subject.CommonName, "IsIdentity": true, "Data": id.cert.Raw,
-		})
-	}
-	return acknowledged(dict{"CertificateList": list})
-}
 
 // deviceLock locks; Macs need a PIN of six digits.
 func (d *Device) deviceLock(cmd *command) *report {

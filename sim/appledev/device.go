@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -72,6 +73,7 @@ type Options struct {
 	// RetryAfter is when Run tries again after an error or a NotNow.
 	RetryAfter time.Duration
 	Keys       Keys        // FreshKeys when nil
+	Library    *Library    // what devices share; one of its own when nil
 	Digest     crypto.Hash // of Mdm-Signature; SHA-256 when 0
 	// OnEvent and OnRequest are called synchronously and must be fast and safe
 	// for concurrent use.
@@ -102,27 +104,25 @@ type Device struct {
 	o      Options
 	faults Faults
 
+	defects atomic.Int64  // of the server
+	nudged  chan struct{} // something is to be told without a push
+
 	talking sync.Mutex // held through an enrollment or a connection
 
-	mu           sync.Mutex // guards what follows
-	random       *rand.Rand
-	name         string
-	awaiting     bool
-	enrolled     *enrollment
-	profiles     []installed
-	keychain     []*identity
-	declarations declarations
-	settings     map[string]dict
+	mu        sync.Mutex // guards what follows
+	random    *rand.Rand
+	name      string
+	awaiting  bool
+	enrolled  *enrollment
+	stores    [channels]store
+	settings  map[string]dict
+	osVersion string
+	build     string
+	passcode  bool
 }
 
-// installed is a profile in the store.
-type installed struct {
-	profile *profile
-	managed bool
-}
-
-// enrollment is a device under management. Fields change only while talking is
-// held.
+// enrollment is a device under management. Fields change only while talking and
+// mu are held, so that either is enough to read them.
 type enrollment struct {
 	profile  *profile
 	identity *identity
@@ -132,13 +132,23 @@ type enrollment struct {
 
 // channel is what pushes and commands go through.
 type channel struct {
+	which     Channel
 	userID    string // "" on the device channel
 	shortName string
 	token     []byte
 	magic     string
 	unlock    []byte
-	unsent    *report // a result the server has not confirmed
-	notNow    bool    // the last status sent was NotNow: poll again later
+	unsent    *report   // a result the server has not confirmed
+	notNow    bool      // the last status sent was NotNow: poll again later
+	ddm       *declared // nil: declarative management was never turned on
+}
+
+// channels are the device channel and, where there is one, the user's.
+func (e *enrollment) channels() []*channel {
+	if e.user == nil {
+		return []*channel{&e.device}
+	}
+	return []*channel{&e.device, e.user}
 }
 
 // New makes a device that is not enrolled.
@@ -149,13 +159,16 @@ func New(spec Spec, o Options) *Device {
 	if o.Keys == nil {
 		o.Keys = FreshKeys{}
 	}
+	if o.Library == nil {
+		o.Library = new(Library)
+	}
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
 	if o.RetryAfter == 0 {
 		o.RetryAfter = DefaultRetryAfter
 	}
-	d := &Device{spec: spec, o: o}
+	d := &Device{spec: spec, o: o, osVersion: spec.Model.OSVersion, build: spec.Model.Build, nudged: make(chan struct{}, 1)}
 	d.reset()
 	return d
 }
@@ -171,10 +184,9 @@ func (d *Device) reset() {
 	d.name = d.spec.Name
 	d.awaiting = d.spec.AwaitingConfiguration
 	d.enrolled = nil
-	d.profiles = nil
-	d.keychain = nil
-	d.declarations = declarations{}
+	d.stores = [channels]store{}
 	d.settings = make(map[string]dict)
+	d.passcode = true
 }
 
 // Spec returns what the device is.
@@ -185,17 +197,6 @@ func (d *Device) Faults() *Faults { return &d.faults }
 
 // Enrolled reports whether the device is under management.
 func (d *Device) Enrolled() bool { return d.current() != nil }
-
-// Profiles returns the identifiers of the installed profiles, oldest first.
-func (d *Device) Profiles() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	ids := make([]string, 0, len(d.profiles))
-	for _, p := range d.profiles {
-		ids = append(ids, p.profile.identifier)
-	}
-	return ids
-}
 
 // Certificate returns the MDM identity, or nil.
 func (d *Device) Certificate() *x509.Certificate {
@@ -233,21 +234,20 @@ func (d *Device) emit(e Event) {
 	d.o.OnEvent(e)
 }
 
+// forget drops the enrollment and what it brought. Call it with mu held.
+func (d *Device) forget() {
+	d.enrolled = nil
+	for c := range d.stores {
+		d.stores[c].remove(func(p installed) bool { return p.managed || p.profile.mdm != nil })
+	}
+}
+
 // unenroll forgets the management. Managed profiles go with it; the rest of the
 // device stays.
 func (d *Device) unenroll(reason string) {
 	d.mu.Lock()
 	was := d.enrolled != nil
-	d.enrolled = nil
-	kept := d.profiles[:0]
-	for _, p := range d.profiles {
-		if !p.managed {
-			kept = append(kept, p)
-		}
-	}
-	d.profiles = kept
-	d.keychain = nil
-	d.declarations = declarations{}
+	d.forget()
 	d.mu.Unlock()
 	if was {
 		d.emit(Event{Kind: EventUnenrolled, Detail: reason})

@@ -13,16 +13,55 @@
 //	enrolled --EraseDevice, RemoveProfile of the enrollment profile,
 //	           401 or 403 com.apple.unrecognized.device--> not enrolled
 //
-// While enrolled, [Device.Poll] is one connection: Idle, then commands and
-// results until the server has nothing more. [Device.Run] polls when woken by a
-// push, at an interval, or when an earlier result is still to be delivered.
-// A result that the server does not answer with 2xx is kept and sent again, as
-// Apple's devices do.
+// While enrolled, [Device.Poll] is one connection per channel: Idle, then
+// commands and results until the server has nothing more, then declarations.
+// [Device.Run] polls when woken by a push (only the channel it is for), at an
+// interval, when a fact changed that the server subscribed to, after errors, and
+// when NotNow was the last thing it said. A result that the server does not
+// answer with 2xx is kept and sent again, as Apple's devices do.
 //
-// It does not model: TLS client certificates (profiles must say SignMessage),
-// trust in a profile's signature, ACME, account-driven enrollment, Shared iPad,
-// access rights other than their comparison at renewal, the effect of profiles,
-// applications and settings beyond their being listed, Power Nap, and a
-// person in front of the screen. Declarations are fetched and reported as
-// active and valid whatever they say.
+// # Profiles
+//
+// A Mac keeps two stores, its own and its user's; others keep one. A profile
+// replaces the one with its PayloadIdentifier, wholly or not at all. Refused are
+// broken texts, types of the other platform or that want supervision, the wrong
+// scope on a Mac, payloads that another profile has, profiles in place of those
+// that somebody installed by hand, and what the planned faults say. Variables
+// that the server forgot to expand are taken as they are:
+// [Device.InstalledProfiles] shows the bytes that came.
+//
+// # Declarations
+//
+// A channel's declarative management is in one of two states:
+//
+//	off --DeclarativeManagement--> on --the enrollment ends, tokens answered 404--> off
+//
+// While on, a command makes it compare tokens and fetch what is new. Then, and
+// at the end of every connection, it makes true what active configurations say
+// and reports what changed since the last report that arrived; the first is a
+// full one, [Device.SendFullReport] is the daily one. Verdicts and reasons are
+// Apple's, of which three are choices where its documentation is silent: a
+// configuration whose activation's predicate is false is
+// Info.NotReferencedByActivation like one without activation; a subscribed item
+// that does not exist is Error.UnknownStatusItem; and a predicate beyond the
+// subset of evaluate counts as true. What the server must not send is counted by
+// [Device.ProtocolErrors] and left out.
+//
+// # What is modeled
+//
+// Facts that change: OS version, passcode, device name, profiles, certificates of
+// profiles, managed apps and pending updates as declarations make them.
+// Facts that do not: everything else, FileVault among it.
+//
+// Not modeled: TLS client certificates (profiles must say SignMessage), trust in
+// a profile's signature, ACME, account-driven enrollment, Shared iPad, access
+// rights other than their comparison at renewal, Power Nap, and a person in
+// front of the screen (legacy.interactive stays uninstalled). Profiles and
+// configurations have no effect on the device but for those above: of most
+// payload types only type, scope and supervision are checked, of most
+// configurations the references to assets; single keys that need supervision are
+// ignored as a device would, silently. Updates never happen by themselves when
+// their time comes; applications are there at once. Downloads that failed are
+// tried again at the next connection and not in between. Encrypted profiles are
+// stored and not opened.
 package appledev

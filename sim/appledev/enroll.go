@@ -64,14 +64,14 @@ func (d *Device) enroll(ctx context.Context, raw []byte) error {
 	return d.afterEnrollment(ctx, e)
 }
 
-// install puts the device under management.
+// install puts the device under management. What an earlier enrollment brought
+// goes first, as when somebody removes its profile to enroll again.
 func (d *Device) install(e *enrollment) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.forget()
 	d.enrolled = e
-	d.declarations = declarations{}
-	d.put(installed{profile: e.profile})
-	d.keychain = append(d.keychain, e.identity)
+	d.stores[DeviceChannel].put(installed{profile: e.profile, at: d.o.Clock()})
 }
 
 // afterEnrollment does what a Mac adds: its user's channel and its bootstrap
@@ -80,21 +80,10 @@ func (d *Device) afterEnrollment(ctx context.Context, e *enrollment) error {
 	if d.spec.Model.Family != Mac {
 		return nil
 	}
-	if e.profile.mdm.has(capabilityUsers) {
-		user := d.newChannel()
-		d.mu.Lock()
-		user.userID, user.shortName = uuidFrom(d.random), d.spec.Owner
-		d.mu.Unlock()
-		err := d.tokenUpdate(ctx, e, &user)
-		switch {
-		case isStatus(err):
-			d.emit(Event{Kind: EventError, Err: fmt.Errorf("user channel declined: %w", err)})
-		case err != nil:
+	if d.spec.UserChannel && e.profile.mdm.has(capabilityUsers) {
+		err := d.openUserChannel(ctx, e)
+		if err != nil {
 			return err
-		default:
-			d.mu.Lock()
-			e.user = &user
-			d.mu.Unlock()
 		}
 	}
 	if !e.profile.mdm.has(capabilityBootstrap) {
@@ -105,6 +94,26 @@ func (d *Device) afterEnrollment(ctx context.Context, e *enrollment) error {
 	if err != nil && !isStatus(err) {
 		return err
 	}
+	return nil
+}
+
+// openUserChannel asks for a user channel, which the server may decline.
+func (d *Device) openUserChannel(ctx context.Context, e *enrollment) error {
+	user := d.newChannel()
+	d.mu.Lock()
+	user.which, user.userID, user.shortName = UserChannel, uuidFrom(d.random), d.spec.Owner
+	d.mu.Unlock()
+	err := d.tokenUpdate(ctx, e, &user)
+	if isStatus(err) {
+		d.emit(Event{Kind: EventError, Err: fmt.Errorf("user channel declined: %w", err)})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	e.user = &user
+	d.mu.Unlock()
 	return nil
 }
 
@@ -131,18 +140,6 @@ func (d *Device) bytes(n int) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return bytesFrom(d.random, n)
-}
-
-// put stores a profile in place of one with the same identifier. Call it with
-// mu held.
-func (d *Device) put(p installed) {
-	for i := range d.profiles {
-		if d.profiles[i].profile.identifier == p.profile.identifier {
-			d.profiles[i] = p
-			return
-		}
-	}
-	d.profiles = append(d.profiles, p)
 }
 
 // sender are the identifying fields of a channel (contracts/apple.md 1.3).
@@ -185,8 +182,11 @@ func (d *Device) authenticate(ctx context.Context, e *enrollment) error {
 // authenticateFields are what Authenticate says.
 func (d *Device) authenticateFields(e *enrollment) dict {
 	m := d.spec.Model
+	d.mu.Lock()
+	osVersion, build := d.osVersion, d.build
+	d.mu.Unlock()
 	fields := dict{
-		"Topic": e.profile.mdm.topic, "OSVersion": m.OSVersion, "BuildVersion": m.Build,
+		"Topic": e.profile.mdm.topic, "OSVersion": osVersion, "BuildVersion": build,
 		"ProductName": m.Product, "SerialNumber": d.spec.Serial,
 	}
 	switch m.Family {

@@ -1,6 +1,7 @@
 package appledev
 
 import (
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +20,13 @@ type Faults struct {
 	badSignature int
 	offlineUntil time.Time
 	muteRenewal  bool
+	rejected     []string
+	lied         []string
+	declarations []string // types that are invalid
+	staleReports int
+	oldReport    []byte
+	flaky        float64
+	dice         *rand.Rand
 }
 
 // NotNow answers the next n commands with NotNow: any of them, but for those an
@@ -51,6 +59,37 @@ func (f *Faults) Offline(until time.Time) { f.mu.Lock(); f.offlineUntil = until;
 // device nevertheless performs.
 func (f *Faults) MuteRenewal(on bool) { f.mu.Lock(); f.muteRenewal = on; f.mu.Unlock() }
 
+// RejectPayload answers every profile with a payload of one of these types with
+// an Error; no types: none.
+func (f *Faults) RejectPayload(types ...string) { f.mu.Lock(); f.rejected = types; f.mu.Unlock() }
+
+// LieAboutInstall reports every profile with a payload of one of these types as
+// installed and does not install it; no types: none.
+func (f *Faults) LieAboutInstall(types ...string) { f.mu.Lock(); f.lied = types; f.mu.Unlock() }
+
+// RejectDeclaration makes declarations of these types invalid; no types: none.
+func (f *Faults) RejectDeclaration(types ...string) {
+	f.mu.Lock()
+	f.declarations = types
+	f.mu.Unlock()
+}
+
+// StaleStatus keeps the next status report, and sends it again after each of the
+// n reports that follow, as if it had been delayed on its way.
+func (f *Faults) StaleStatus(n int) {
+	f.mu.Lock()
+	f.staleReports, f.oldReport = n, nil
+	f.mu.Unlock()
+}
+
+// Flaky loses every request with the probability p: half of them before the
+// server, the others' answers. Which ones, the seed decides. 0 ends it.
+func (f *Faults) Flaky(p float64, seed uint64) {
+	f.mu.Lock()
+	f.flaky, f.dice = p, rand.New(rand.NewPCG(seed, seed)) // repeatable, not secret
+	f.mu.Unlock()
+}
+
 // use takes one of a count.
 func (f *Faults) use(count *int) bool {
 	f.mu.Lock()
@@ -71,6 +110,55 @@ func (f *Faults) offline(now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return now.Before(f.offlineUntil)
+}
+
+func (f *Faults) rejectedDeclarations() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.declarations
+}
+
+// staleStatus takes note of a report that was sent, and returns the one to send
+// again, or nil.
+func (f *Faults) staleStatus(body []byte) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.staleReports <= 0 {
+		return nil
+	}
+	if f.oldReport == nil {
+		f.oldReport = body
+		return nil
+	}
+	old := f.oldReport
+	f.staleReports--
+	if f.staleReports == 0 {
+		f.oldReport = nil
+	}
+	return old
+}
+
+// loses draws whether a request does not arrive, or its answer.
+func (f *Faults) loses() (request, answer bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.flaky == 0 {
+		return false, false
+	}
+	draw := f.dice.Float64()
+	return draw < f.flaky/2, draw >= f.flaky/2 && draw < f.flaky
+}
+
+func (f *Faults) rejectsPayload(p *profile) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return p.holds(f.rejected)
+}
+
+func (f *Faults) lies(p *profile) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return p.holds(f.lied)
 }
 
 func (f *Faults) mutesRenewal() bool {

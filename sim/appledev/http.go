@@ -2,8 +2,10 @@ package appledev
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -41,7 +43,11 @@ type call struct {
 	contentType string
 	signature   string // Mdm-Signature
 	body        []byte
+	limit       int64 // of the answer in bytes; maxAnswer when 0
 }
+
+// errTooLarge: the answer exceeds its limit.
+var errTooLarge = errors.New("the answer is too large")
 
 // response is what came back.
 type response struct {
@@ -55,6 +61,10 @@ func (d *Device) send(ctx context.Context, c call) (*response, error) {
 	if d.faults.offline(d.o.Clock()) {
 		return nil, ErrOffline
 	}
+	loseRequest, loseAnswer := d.faults.loses()
+	if loseRequest {
+		return nil, fmt.Errorf("%s: %w", c.op, ErrLost)
+	}
 	start := d.o.Clock()
 	resp, err := transact(ctx, d.o.Client, c)
 	r := Request{Op: c.op, Duration: d.o.Clock().Sub(start), Err: err}
@@ -63,6 +73,9 @@ func (d *Device) send(ctx context.Context, c call) (*response, error) {
 	}
 	if d.o.OnRequest != nil {
 		d.o.OnRequest(r)
+	}
+	if loseAnswer && err == nil {
+		return nil, fmt.Errorf("%s: %w", c.op, ErrLost)
 	}
 	return resp, err
 }
@@ -85,7 +98,11 @@ func transact(ctx context.Context, client *http.Client, c call) (*response, erro
 		return nil, fmt.Errorf("%s: %w", c.op, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	limit := cmp.Or(c.limit, maxAnswer)
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err == nil && int64(len(body)) > limit {
+		err = errTooLarge
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: read answer: %w", c.op, err)
 	}
@@ -129,16 +146,24 @@ func (d *Device) signedCall(op, url, contentType string, message dict, id *ident
 	if err != nil {
 		return call{}, err
 	}
+	signature, err := d.sign(body, id)
+	if err != nil {
+		return call{}, err
+	}
+	return call{
+		op: op, method: http.MethodPut, url: url, contentType: contentType, body: body, signature: signature,
+	}, nil
+}
+
+// sign makes the Mdm-Signature of a body.
+func (d *Device) sign(body []byte, id *identity) (string, error) {
 	signed := body
 	if d.faults.wrongSignature() {
 		signed = append([]byte(" "), body...)
 	}
 	der, err := cms.SignWith(signed, cms.Signing{Certificate: id.cert, Key: id.key, Detached: true, Digest: d.o.Digest})
 	if err != nil {
-		return call{}, fmt.Errorf("sign message: %w", err)
+		return "", fmt.Errorf("sign message: %w", err)
 	}
-	return call{
-		op: op, method: http.MethodPut, url: url, contentType: contentType, body: body,
-		signature: base64.StdEncoding.EncodeToString(der),
-	}, nil
+	return base64.StdEncoding.EncodeToString(der), nil
 }

@@ -25,8 +25,8 @@ func (d *Device) facts() map[string]any {
 	m := d.spec.Model
 	free := m.CapacityG * (0.2 + 0.6*float64(d.spec.Seed%1000)/1000)
 	facts := map[string]any{
-		"UDID": d.spec.UDID, "DeviceName": d.name, "OSVersion": m.OSVersion, "BuildVersion": m.Build,
-		"SupplementalBuildVersion": m.Build, "ModelName": m.Family.String(), "Model": m.Number, "ModelNumber": m.Number + "LL/A",
+		"UDID": d.spec.UDID, "DeviceName": d.name, "OSVersion": d.osVersion, "BuildVersion": d.build,
+		"SupplementalBuildVersion": d.build, "ModelName": m.Family.String(), "Model": m.Number, "ModelNumber": m.Number + "LL/A",
 		"ProductName": m.Product, "SerialNumber": d.spec.Serial,
 		"DeviceCapacity": m.CapacityG, "AvailableDeviceCapacity": free,
 		"BatteryLevel": float64(20+d.spec.Seed%80) / 100, "IsSupervised": d.spec.Supervised, "IsMultiUser": false,
@@ -102,9 +102,13 @@ func (d *Device) applicationList(cmd *command) *report {
 }
 
 // securityInfo tells how the device is protected.
-func (d *Device) securityInfo() *report {
+func (d *Device) securityInfo(c *channel) *report {
+	d.mu.Lock()
+	now := d.observe(c)
+	d.mu.Unlock()
 	info := map[string]any{
-		"HardwareEncryptionCaps": 3, "PasscodePresent": true, "PasscodeCompliant": true, "PasscodeCompliantWithProfiles": true,
+		"HardwareEncryptionCaps": 3, "PasscodePresent": now.passcode, "PasscodeCompliant": now.compliant(),
+		"PasscodeCompliantWithProfiles": now.compliant(),
 		"ManagementStatus": map[string]any{
 			"EnrolledViaDEP": d.spec.AwaitingConfiguration, "UserApprovedEnrollment": true, "IsUserEnrollment": false,
 		},

@@ -78,6 +78,8 @@ type Spec struct {
 	// enrollment; DeviceConfigured ends it.
 	AwaitingConfiguration bool
 	Supervised            bool
+	// UserChannel is a Mac whose user is logged in when it enrolls.
+	UserChannel bool
 }
 
 // serialAlphabet leaves out the letters that Apple leaves out.
@@ -85,21 +87,25 @@ const serialAlphabet = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 // Mix is the share of each family in a population, as weights. The zero Mix is
 // two iPhones and two iPads to one Mac.
-type Mix struct{ IPhone, IPad, Mac int }
+type Mix struct {
+	IPhone, IPad, Mac int
+	// MacNoUser are Macs at the login window: they have no user channel.
+	MacNoUser int
+}
 
-// family draws one.
-func (m Mix) family(r *rand.Rand) Family {
+// family draws one, and whether somebody is logged in.
+func (m Mix) family(r *rand.Rand) (f Family, user bool) {
 	if m == (Mix{}) {
 		m = Mix{IPhone: 2, IPad: 2, Mac: 1}
 	}
-	n := r.IntN(m.IPhone + m.IPad + m.Mac)
+	n := r.IntN(m.IPhone + m.IPad + m.Mac + m.MacNoUser)
 	switch {
 	case n < m.IPhone:
-		return IPhone
+		return IPhone, false
 	case n < m.IPhone+m.IPad:
-		return IPad
+		return IPad, false
 	default:
-		return Mac
+		return Mac, n < m.IPhone+m.IPad+m.Mac
 	}
 }
 
@@ -116,7 +122,7 @@ func NewSpecs(seed uint64, n int, mix Mix) []Spec {
 
 // newSpec draws the i-th device.
 func newSpec(r *rand.Rand, i int, mix Mix) Spec {
-	family := mix.family(r)
+	family, user := mix.family(r)
 	choices := models()[family]
 	names := owners()
 	owner := names[r.IntN(len(names))]
@@ -126,7 +132,7 @@ func newSpec(r *rand.Rand, i int, mix Mix) Spec {
 		Owner:      strings.ToLower(owner),
 		WiFi:       mac(r),
 		Seed:       r.Uint64(),
-		Supervised: family != Mac,
+		Supervised: family != Mac, UserChannel: user,
 	}
 	s.Name = fmt.Sprintf("%s's %s", owner, family)
 	if family == Mac {

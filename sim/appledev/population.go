@@ -16,6 +16,9 @@ func NewPopulation(seed uint64, n int, mix Mix, o Options) *Population {
 	if o.Client == nil {
 		o.Client = NewClient(nil, DefaultConnections)
 	}
+	if o.Library == nil {
+		o.Library = new(Library)
+	}
 	p := &Population{}
 	for _, spec := range NewSpecs(seed, n, mix) {
 		p.Devices = append(p.Devices, New(spec, o))

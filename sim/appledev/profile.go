@@ -8,28 +8,27 @@ import (
 	"github.com/muster-mdm/muster/internal/codec/cms"
 )
 
-// Payload types that a device acts on here.
-const (
-	typeMDM  = "com.apple.mdm"
-	typeSCEP = "com.apple.security.scep"
-)
-
 // capability names of the MDM payload's ServerCapabilities.
 const (
 	capabilityUsers     = "com.apple.mdm.per-user-connections"
 	capabilityBootstrap = "com.apple.mdm.bootstraptoken"
 )
 
-// profile is a configuration profile as a device understands it.
+// profile is a configuration profile as a device understands it. Devices share
+// it, so it never changes.
 type profile struct {
-	identifier string
-	uuid       string
-	name       string
-	payloads   []dict
-	encrypted  bool
-	removable  bool
-	mdm        *mdmPayload  // nil: not an enrollment profile
-	scep       *scepPayload // the identity of mdm, or the first one
+	raw          []byte // as it came
+	identifier   string
+	uuid         string
+	name         string
+	scope        string // PayloadScope; "" when it says nothing
+	payloads     []payloadHead
+	certificates [][]byte // DER of its certificate payloads
+	signers      [][]byte // DER of the certificates that came with its signature
+	encrypted    bool
+	removable    bool
+	mdm          *mdmPayload  // nil: not an enrollment profile
+	scep         *scepPayload // the identity of mdm, or the first one
 }
 
 // mdmPayload is com.apple.mdm (contracts/apple.md 1.7).
@@ -55,58 +54,104 @@ type scepPayload struct {
 }
 
 // parseProfile reads a configuration profile, signed or plain. Whose signature
-// it is, is not asked.
+// it is, is not asked. Its errors are objections that every device has.
 func parseProfile(raw []byte) (*profile, error) {
-	const derSequence = 0x30
-	if len(raw) > 0 && raw[0] == derSequence {
-		signed, err := cms.Open(raw)
-		if err != nil {
-			return nil, fmt.Errorf("signed profile: %w", err)
-		}
-		raw = signed.Content
-	}
-	d, err := parseDict(raw)
+	content, signers, err := unsigned(raw)
 	if err != nil {
-		return nil, fmt.Errorf("profile: %w", err)
+		return nil, err
+	}
+	d, err := parseDict(content)
+	if err != nil {
+		return nil, invalid(codeProfileInvalid, fmt.Sprintf("profile: %v", err))
 	}
 	p := &profile{
-		identifier: d.text("PayloadIdentifier"), uuid: d.text("PayloadUUID"), name: d.text("PayloadDisplayName"),
-		payloads: d.dicts("PayloadContent"), removable: !d.flag("PayloadRemovalDisallowed"),
-		encrypted: d["EncryptedPayloadContent"] != nil,
+		raw: raw, signers: signers, identifier: d.text("PayloadIdentifier"), uuid: d.text("PayloadUUID"), name: d.text("PayloadDisplayName"),
+		scope: d.text("PayloadScope"), removable: !d.flag("PayloadRemovalDisallowed"), encrypted: d["EncryptedPayloadContent"] != nil,
 	}
-	if d.text("PayloadType") != "Configuration" || d.number("PayloadVersion") != 1 {
-		return nil, errors.New("profile: not a Configuration of version 1")
+	if d.text("PayloadType") != "Configuration" {
+		return nil, invalid(codeFieldInvalid, "profile: not of the type Configuration")
 	}
 	if p.identifier == "" || p.uuid == "" {
-		return nil, errors.New("profile: without PayloadIdentifier or PayloadUUID")
+		return nil, invalid(codeFieldMissing, "profile: without PayloadIdentifier or PayloadUUID")
 	}
-	return p, p.readPayloads()
+	err = checkVersion(d, p.identifier)
+	if err != nil {
+		return nil, err
+	}
+	payloads := d.dicts("PayloadContent")
+	if len(payloads) != len(d.list("PayloadContent")) || d["PayloadContent"] != nil && d.list("PayloadContent") == nil {
+		return nil, invalid(codeFieldInvalid, "profile: PayloadContent is no array of dictionaries")
+	}
+	err = p.readPayloads(payloads)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.readIdentity(payloads)
 }
 
-// readPayloads finds the MDM payload and the identity it points at.
-func (p *profile) readPayloads() error {
+// unsigned takes a signature off and returns the certificates that came with it.
+func unsigned(raw []byte) (content []byte, signers [][]byte, err error) {
+	const derSequence = 0x30
+	if len(raw) == 0 || raw[0] != derSequence {
+		return raw, nil, nil
+	}
+	signed, err := cms.Open(raw)
+	if err != nil {
+		return nil, nil, invalid(codeProfileInvalid, fmt.Sprintf("signed profile: %v", err))
+	}
+	for _, cert := range signed.Certificates {
+		signers = append(signers, cert.Raw)
+	}
+	return signed.Content, signers, nil
+}
+
+// readPayloads checks every payload and finds the MDM one.
+func (p *profile) readPayloads(payloads []dict) error {
 	seen := make(map[string]bool)
-	for _, payload := range p.payloads {
-		id := payload.text("PayloadUUID")
-		if payload.text("PayloadType") == "" || payload.text("PayloadIdentifier") == "" || id == "" || payload.number("PayloadVersion") != 1 {
-			return fmt.Errorf("profile: payload %q is incomplete", id)
+	for _, payload := range payloads {
+		head, err := readHead(payload)
+		if err != nil {
+			return err
 		}
-		if seen[id] {
-			return fmt.Errorf("profile: two payloads with UUID %s", id)
+		if seen[head.uuid] {
+			return invalid(codeDuplicate, fmt.Sprintf("profile: two payloads with UUID %s", head.uuid))
 		}
-		seen[id] = true
-		if payload.text("PayloadType") == typeMDM {
-			if p.mdm != nil {
-				return errors.New("profile: two MDM payloads")
-			}
-			mdm, err := parseMDM(payload)
-			if err != nil {
-				return err
-			}
-			p.mdm = mdm
+		seen[head.uuid] = true
+		p.payloads = append(p.payloads, head)
+		der, err := readCertificate(payload)
+		if err != nil {
+			return err
+		}
+		if der != nil {
+			p.certificates = append(p.certificates, der)
+		}
+		switch head.kind {
+		case typePasscode:
+			err = checkPasscode(payload)
+		case typeMDM:
+			err = p.readMDM(payload)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	for _, payload := range p.payloads {
+	return nil
+}
+
+// readMDM keeps the MDM payload.
+func (p *profile) readMDM(payload dict) error {
+	if p.mdm != nil {
+		return invalid(codeDuplicate, "profile: two MDM payloads")
+	}
+	mdm, err := parseMDM(payload)
+	p.mdm = mdm
+	return err
+}
+
+// readIdentity finds the SCEP payload that the MDM payload points at, or the
+// first one.
+func (p *profile) readIdentity(payloads []dict) error {
+	for _, payload := range payloads {
 		if payload.text("PayloadType") != typeSCEP {
 			continue
 		}
@@ -124,6 +169,11 @@ func (p *profile) readPayloads() error {
 		return errors.New("profile: IdentityCertificateUUID names no SCEP payload")
 	}
 	return nil
+}
+
+// holds reports a payload of one of these types.
+func (p *profile) holds(types []string) bool {
+	return slices.ContainsFunc(p.payloads, func(h payloadHead) bool { return slices.Contains(types, h.kind) })
 }
 
 // parseMDM checks what Apple requires of the payload.

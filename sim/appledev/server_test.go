@@ -1,13 +1,11 @@
 package appledev_test
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/big"
@@ -57,11 +55,24 @@ type server struct {
 	status     int       // answered instead of 200 when set, for results only
 	bootstrap  []byte
 	noUsers    bool
-	ddm        map[string]string // endpoint to JSON
+	onward     bool              // hand out another command after a NotNow
+	refused    string            // that one does not come again
+	ddm        map[string]string // endpoint to JSON, behind "user " for the user channel
+	ddmFailing string            // the endpoint that is answered 500
+	downloads  int               // of files
+	files      map[string]file   // what /files serves
+}
+
+// file is what a device may download.
+type file struct {
+	contentType string
+	body        []byte
+	signed      bool // only with a valid Mdm-Signature
 }
 
 type command struct {
 	uuid string
+	user bool // for the user channel
 	body map[string]any
 }
 
@@ -89,6 +100,7 @@ func start(t *testing.T) *server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/scep", s.scep)
 	mux.HandleFunc("PUT /mdm", s.mdm)
+	mux.HandleFunc("GET /files/{name}", s.file)
 	mux.HandleFunc("GET /enroll", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-apple-aspen-config")
 		_, _ = w.Write(s.profile(nil))
@@ -249,13 +261,45 @@ func (s *server) checkIn(w http.ResponseWriter, m message) {
 		}
 	case "DeclarativeManagement":
 		endpoint, _ := m.body["Endpoint"].(string)
-		answer, ok := s.ddm[endpoint]
+		if endpoint == s.ddmFailing {
+			http.Error(w, "later", http.StatusInternalServerError)
+			return
+		}
+		key := endpoint
+		if m.body["UserID"] != nil {
+			key = "user " + key
+		}
+		answer, ok := s.ddm[key]
 		if !ok && endpoint != "status" {
 			http.NotFound(w, nil)
 			return
 		}
 		_, _ = io.WriteString(w, answer)
 	}
+}
+
+func (s *server) file(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.downloads++
+	f, ok := s.files[r.PathValue("name")]
+	signature := r.Header.Get("Mdm-Signature")
+	if f.signed != (signature != "") {
+		http.Error(w, "signed or not", http.StatusForbidden)
+		return
+	}
+	if f.signed {
+		if _, err := s.verifier.VerifyHeader(signature, nil); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+	}
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", f.contentType)
+	_, _ = w.Write(f.body)
 }
 
 func (s *server) result(w http.ResponseWriter, m message) {
@@ -267,14 +311,26 @@ func (s *server) result(w http.ResponseWriter, m message) {
 	if id != "" && m.kind() != "NotNow" {
 		s.queue = slices.DeleteFunc(s.queue, func(c command) bool { return c.uuid == id })
 	}
-	if m.kind() == "NotNow" || len(s.queue) == 0 || m.body["UserID"] != nil {
-		return
+	if m.kind() == "NotNow" {
+		if !s.onward {
+			return
+		}
+		s.refused = id
 	}
-	_, _ = w.Write(encode(map[string]any{"CommandUUID": s.queue[0].uuid, "Command": s.queue[0].body}))
+	for _, c := range s.queue {
+		if c.uuid != s.refused && c.user == (m.body["UserID"] != nil) {
+			_, _ = w.Write(encode(map[string]any{"CommandUUID": c.uuid, "Command": c.body}))
+			return
+		}
+	}
 }
 
-// enqueue adds a command and returns its UUID.
+// enqueue adds a command for the device channel and returns its UUID.
 func (s *server) enqueue(requestType string, fields map[string]any) string {
+	return s.enqueueOn(appledev.DeviceChannel, requestType, fields)
+}
+
+func (s *server) enqueueOn(c appledev.Channel, requestType string, fields map[string]any) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	body := map[string]any{"RequestType": requestType}
@@ -282,8 +338,25 @@ func (s *server) enqueue(requestType string, fields map[string]any) string {
 		body[k] = v
 	}
 	id := fmt.Sprintf("command-%d-%d", len(s.log), len(s.queue))
-	s.queue = append(s.queue, command{uuid: id, body: body})
+	s.queue = append(s.queue, command{uuid: id, user: c == appledev.UserChannel, body: body})
 	return id
+}
+
+// ask sends a command on a channel and returns the device's answer.
+func (s *server) ask(t *testing.T, d *appledev.Device, c appledev.Channel, requestType string, fields map[string]any) map[string]any {
+	t.Helper()
+	s.take()
+	id := s.enqueueOn(c, requestType, fields)
+	if _, err := d.Poll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range s.take() {
+		if m.body["CommandUUID"] == id {
+			return m.body
+		}
+	}
+	t.Fatalf("%s was not answered", requestType)
+	return nil
 }
 
 // kinds empties the log and returns what kinds of messages were in it.
@@ -307,26 +380,25 @@ func (s *server) take() []message {
 	return log
 }
 
+// spec is a device of a family.
+func spec(f appledev.Family) appledev.Spec {
+	specs := appledev.NewSpecs(7, 50, appledev.Mix{})
+	return specs[slices.IndexFunc(specs, func(s appledev.Spec) bool { return s.Model.Family == f })]
+}
+
 // device makes an enrolled device of a family.
 func (s *server) device(t *testing.T, f appledev.Family, o appledev.Options) *appledev.Device {
 	t.Helper()
+	return s.deviceOf(t, spec(f), o)
+}
+
+func (s *server) deviceOf(t *testing.T, spec appledev.Spec, o appledev.Options) *appledev.Device {
+	t.Helper()
 	o.Keys = pool()
-	specs := appledev.NewSpecs(7, 50, appledev.Mix{})
-	i := slices.IndexFunc(specs, func(s appledev.Spec) bool { return s.Model.Family == f })
-	d := appledev.New(specs[i], o)
+	d := appledev.New(spec, o)
 	err := d.Enroll(t.Context(), s.url+"/enroll")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
-}
-
-func declarationJSON(t *testing.T, v any) string {
-	t.Helper()
-	var b bytes.Buffer
-	err := json.NewEncoder(&b).Encode(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b.String()
 }
