@@ -52,6 +52,8 @@ type DB struct {
 	lastSeq atomic.Int64
 	builtin sync.Map // platform -> keys of its built-in labels
 	callers *callerCache
+	// Calls that share transactions.
+	exchanges *batcher[*exchange]
 }
 
 // Open connects, without touching the schema; see Migrate.
@@ -86,6 +88,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		db.read.SetConnMaxIdleTime(connMaxIdle)
 	}
 	db.keys.db = db
+	db.exchanges = newBatcher(db, (*session).exchangeAll)
 	if err := db.start(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -112,13 +113,18 @@ func (d Dialect) castInt() string {
 	return "BIGINT"
 }
 
-// insertChunk is how many rows one INSERT takes at most: SQLite is quickest
-// with some hundred, the others save round trips with more.
-func (d Dialect) insertChunk() int {
+// insertChunk is how many of n rows one INSERT takes: SQLite is quickest with
+// some hundred, the others save round trips with more.
+func (d Dialect) insertChunk(n int) int {
+	most := inChunk
 	if d == SQLite {
-		return 100
+		most = 100
 	}
-	return 500
+	i, exact := slices.BinarySearch(listSizes, min(n, most))
+	if !exact {
+		i--
+	}
+	return listSizes[i]
 }
 
 // placeholders is "?, ?, ?" for n values.
@@ -127,6 +133,66 @@ func placeholders(n int) string {
 		return ""
 	}
 	return strings.Repeat("?, ", n-1) + "?"
+}
+
+// listSizes are the lengths that lists in statements have: few texts are
+// prepared, and hardly a value is sent in vain.
+var listSizes = []int{1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 100, 150, 200, 300, 400, inChunk}
+
+// padded fills a list up to one of listSizes with its last value again, which
+// changes no meaning where values are looked for.
+func padded[T any](values []T) []T {
+	i, _ := slices.BinarySearch(listSizes, len(values))
+	if len(values) == 0 || i == len(listSizes) {
+		return values
+	}
+	out := make([]T, listSizes[i])
+	for i := copy(out, values); i < len(out); i++ {
+		out[i] = values[len(values)-1]
+	}
+	return out
+}
+
+// inList is the right side of an IN and its values.
+func inList(values []any) (string, []any) {
+	values = padded(values)
+	return "(" + placeholders(len(values)) + ")", values
+}
+
+// inPairs is the right side of an IN over two columns and its values.
+func (d Dialect) inPairs(pairs [][2]int64) (string, []any) {
+	pairs = padded(pairs)
+	args := make([]any, 0, 2*len(pairs))
+	for _, p := range pairs {
+		args = append(args, p[0], p[1])
+	}
+	list := repeated("(?, ?)", ", ", len(pairs))
+	if d == SQLite {
+		return "(VALUES " + list + ")", args
+	}
+	return "(" + list + ")", args
+}
+
+// valuesTable is a table of rows of a text and an integer to select from, with
+// the columns column1 and column2, and its values. Rows may come twice.
+func (d Dialect) valuesTable(rows [][]any) (string, []any) {
+	rows = padded(rows)
+	args := make([]any, 0, 2*len(rows))
+	for _, r := range rows {
+		args = append(args, r...)
+	}
+	if d == MySQL {
+		return "(SELECT ? AS column1, ? AS column2" + repeated(" UNION ALL SELECT ?, ?", "", len(rows)-1) + ")", args
+	}
+	return "(VALUES " + repeated("(?, CAST(? AS BIGINT))", ", ", len(rows)) + ")", args
+}
+
+// repeated is a text n times.
+func repeated(text, separator string, n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return strings.Repeat(text+separator, n-1) + text
 }
 
 // Errors are classified here and nowhere else, by the drivers' codes.

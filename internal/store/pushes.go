@@ -35,21 +35,6 @@ func (s *session) pushDue(rows [][]any) error {
 // (contracts/apple.md 1.5).
 const heldPushDelay = time.Minute
 
-// nothingNow ends an exchange that has no command to hand out. Commands that
-// the device put off may still wait; if it finished another one after that, it
-// will not come back by itself and is woken later.
-func (s *session) nothingNow(enrollment fleet.EnrollmentID, finished bool) error {
-	var id int64
-	found, err := s.get("SELECT command_id FROM command_queue WHERE enrollment_id = ? LIMIT 1", []any{int64(enrollment)}, &id)
-	if err == nil && !found {
-		s.nothingWaits(enrollment)
-	}
-	if err != nil || !found || !finished {
-		return err
-	}
-	return s.pushDue([][]any{{int64(enrollment), s.db.now() + heldPushDelay.Microseconds(), 0, 0, "", 0}})
-}
-
 // clearPush forgets failures after a new push token came.
 func (s *session) clearPush(id fleet.EnrollmentID) error {
 	return s.exec("UPDATE pushes SET broken_at = 0, last_reason = '', attempts = 0, due_at = ? WHERE enrollment_id = ?", s.db.now(), int64(id))

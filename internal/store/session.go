@@ -29,6 +29,7 @@ type session struct {
 	// writes only what changed. Nil outside of transactions.
 	before map[rowKey][]any
 	news   *callerNews // for the cache of callers; nil: there is none
+	calls  int         // how many calls of batchers the transaction serves
 }
 
 type rowKey struct {
@@ -163,11 +164,11 @@ func collect[T any](s *session, scan func(*sql.Rows) (T, error), query string, a
 	return out, rows.Err()
 }
 
-// insertRows inserts in chunks; tail is an onConflict or
-// empty.
+// insertRows inserts in chunks of few different lengths; tail is an onConflict
+// or empty.
 func (s *session) insertRows(table string, cols []string, rows [][]any, tail string) error {
 	for len(rows) > 0 {
-		n := min(len(rows), s.db.dialect.insertChunk())
+		n := s.db.dialect.insertChunk(len(rows))
 		tuple := "(" + placeholders(len(cols)) + ")"
 		query := fmt.Sprintf("INSERT INTO %s (%s) VALUES %s%s", table, strings.Join(cols, ", "),
 			tuple+strings.Repeat(", "+tuple, n-1), tail)
