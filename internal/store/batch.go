@@ -109,7 +109,7 @@ func (b *batcher[J]) round() {
 	defer cancel()
 	var calls []*batchCall[J]
 	begun := false
-	err, caught := b.attempt(ctx, func(s *session) error {
+	caught, err := b.attempt(ctx, func(s *session) error {
 		if !begun {
 			calls, begun = b.take(), true
 		}
@@ -133,13 +133,13 @@ func (b *batcher[J]) round() {
 
 // alone runs a call of a batch that failed.
 func (b *batcher[J]) alone(c *batchCall[J]) {
-	c.err, c.caught = b.attempt(c.ctx, func(s *session) error { return b.run(s, []J{c.job}) })
+	c.caught, c.err = b.attempt(c.ctx, func(s *session) error { return b.run(s, []J{c.job}) })
 	close(c.done)
 }
 
-func (b *batcher[J]) attempt(ctx context.Context, fn func(*session) error) (err error, caught any) {
+func (b *batcher[J]) attempt(ctx context.Context, fn func(*session) error) (caught any, err error) {
 	defer func() { caught = recover() }()
-	return b.db.update(ctx, fn), nil
+	return nil, b.db.update(ctx, fn)
 }
 
 // take removes calls that can share a transaction from those that wait. Those
