@@ -108,10 +108,11 @@ func (s *session) putCommand(cmd *fleet.Command) error {
 	if cmd.CreatedAt.IsZero() {
 		cmd.CreatedAt = s.db.clock()
 	}
-	return s.exec("INSERT INTO commands (id, uuid, request_type, purpose, platform, body, created_at, actor_kind, actor_id, actor_name)"+
-		" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", id, cmd.UUID, clip(cmd.RequestType, 100), int64(cmd.Purpose), string(cmd.Platform),
-		cmd.Body, micros(cmd.CreatedAt), int64(cmd.CreatedBy.Kind), int64(cmd.CreatedBy.UserID), clip(cmd.CreatedBy.Name, 255))
+	return s.put("commands", commandCols, [][]any{{id, cmd.UUID, clip(cmd.RequestType, 100), int64(cmd.Purpose), string(cmd.Platform),
+		cmd.Body, micros(cmd.CreatedAt), int64(cmd.CreatedBy.Kind), int64(cmd.CreatedBy.UserID), clip(cmd.CreatedBy.Name, 255)}}, "", 0)
 }
+
+var commandCols = []string{"id", "uuid", "request_type", "purpose", "platform", "body", "created_at", "actor_kind", "actor_id", "actor_name"}
 
 var queueCols = []string{"enrollment_id", "seq", "command_id", "host_id", "held", "not_now_count", "sends", "sent_at"}
 
@@ -125,7 +126,7 @@ func (s *session) queueFor(id fleet.CommandID, seq int64, targets []fleet.Target
 		due = append(due, []any{int64(t.EnrollmentID), now, 0, 0, "", 0})
 	}
 	tail := s.db.dialect.onConflict([]string{"command_id", "enrollment_id"}, nil)
-	if err := s.insertRows("command_queue", queueCols, rows, tail); err != nil {
+	if err := s.put("command_queue", queueCols, rows, tail, 0); err != nil {
 		return fmt.Errorf("queue command: %w", err)
 	}
 	return s.pushDue(due)
@@ -183,11 +184,7 @@ func (s *session) closeQueue(enrollment int64, status fleet.CommandStatus, cond 
 // emptyQueue takes everything off an enrollment's queue, and erases the
 // commands that are kept for nobody: those by which Muster itself asked.
 func (s *session) emptyQueue(enrollment int64) error {
-	asked, err := collect(s, func(r *sql.Rows) (any, error) {
-		var id int64
-		err := r.Scan(&id)
-		return id, err
-	},
+	asked, err := collect(s, scanKey,
 		"SELECT q.command_id FROM command_queue q JOIN commands c ON c.id = q.command_id WHERE q.enrollment_id = ? AND c.purpose = ?",
 		enrollment, int64(fleet.CommandVitals))
 	if err != nil {

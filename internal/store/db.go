@@ -54,6 +54,7 @@ type DB struct {
 	callers *callerCache
 	// Calls that share transactions.
 	exchanges *batcher[*exchange]
+	checkins  *batcher[*checkin]
 }
 
 // Open connects, without touching the schema; see Migrate.
@@ -89,6 +90,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	}
 	db.keys.db = db
 	db.exchanges = newBatcher(db, (*session).exchangeAll)
+	db.checkins = newBatcher(db, (*session).checkinAll)
 	if err := db.start(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

@@ -75,6 +75,14 @@ func (d Dialect) onConflict(key, update []string) string {
 	return " ON CONFLICT (" + strings.Join(key, ", ") + ") DO UPDATE SET " + strings.Join(sets, ", ")
 }
 
+// nextVersion is onConflict for a table whose column version counts changes.
+func (d Dialect) nextVersion(table string, key, update []string) string {
+	if d == MySQL {
+		return d.onConflict(key, update) + ", version = version + 1"
+	}
+	return d.onConflict(key, update) + ", version = " + table + ".version + 1"
+}
+
 // keepLatest is the tail of an upsert by key that never lowers a column.
 func (d Dialect) keepLatest(table, key, col string) string {
 	if d == MySQL {
@@ -137,7 +145,7 @@ func placeholders(n int) string {
 
 // listSizes are the lengths that lists in statements have: few texts are
 // prepared, and hardly a value is sent in vain.
-var listSizes = []int{1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 100, 150, 200, 300, 400, inChunk}
+var listSizes = []int{1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100, 200, inChunk}
 
 // padded fills a list up to one of listSizes with its last value again, which
 // changes no meaning where values are looked for.

@@ -83,99 +83,6 @@ func (e *Enrollments) ByKey(ctx context.Context, key string) (*fleet.Enrollment,
 	return e.db.view(ctx).enrollment("e.enroll_key = ?", key)
 }
 
-// Apply carries out one check-in: decide sees the facts and says what
-// changes. It returns the enrollment as it is afterwards (nil: none).
-func (e *Enrollments) Apply(ctx context.Context, look fleet.CheckinLookup,
-	decide func(fleet.EnrollmentFacts) (fleet.EnrollmentChange, error)) (*fleet.Enrollment, error) {
-	var after *fleet.Enrollment
-	err := e.db.update(ctx, func(s *session) error {
-		facts, err := s.enrollmentFacts(look)
-		if err != nil {
-			return fmt.Errorf("read facts: %w", err)
-		}
-		change, err := decide(facts)
-		if err != nil {
-			return err
-		}
-		after = facts.Enrollment
-		if change.Enrollment != nil {
-			after = change.Enrollment
-		}
-		return s.applyChange(&change, after)
-	})
-	return after, err
-}
-
-func (s *session) enrollmentFacts(look fleet.CheckinLookup) (fleet.EnrollmentFacts, error) {
-	var f fleet.EnrollmentFacts
-	var err error
-	// The device comes first: a reset locks it and then its user channels.
-	if look.Key.ParentID != "" {
-		if f.Parent, err = s.lockedEnrollment(look.Key.ParentID); err != nil {
-			return f, err
-		}
-	}
-	if f.Enrollment, err = s.lockedEnrollment(look.Key.ID); err != nil {
-		return f, err
-	}
-	if f.Parent != nil && f.Enrollment == nil {
-		if _, err := s.get("SELECT COUNT(*) FROM enrollments WHERE parent_id = ?", []any{int64(f.Parent.ID)}, &f.Users); err != nil {
-			return f, err
-		}
-	}
-	if look.IdentityID != 0 {
-		if f.Identity, err = s.identity("id = ?", int64(look.IdentityID)); err != nil {
-			return f, err
-		}
-	}
-	f.Host, err = s.matchHost(look, f)
-	return f, err
-}
-
-// lockedEnrollment reads an enrollment and keeps others from changing it until
-// the transaction ends. One that is created between the two reads is not
-// returned: it is not locked. Whoever would create it again runs into its key.
-func (s *session) lockedEnrollment(key string) (*fleet.Enrollment, error) {
-	if lock := s.db.dialect.lockForUpdate(); lock != "" {
-		// The row is locked apart from the join, which PostgreSQL refuses.
-		var id int64
-		locked, err := s.get("SELECT id FROM enrollments WHERE enroll_key = ?"+lock, []any{key}, &id)
-		if err != nil || !locked {
-			return nil, err
-		}
-	}
-	return s.enrollment("e.enroll_key = ?", key)
-}
-
-// matchHost finds the host of a check-in: the enrollment's own, else by
-// serial, then by UDID.
-func (s *session) matchHost(look fleet.CheckinLookup, f fleet.EnrollmentFacts) (*fleet.Host, error) {
-	bound := f.Enrollment
-	if bound == nil {
-		bound = f.Parent
-	}
-	if bound != nil && bound.HostID != 0 {
-		h, err := s.host("h.id = ?", int64(bound.HostID))
-		if err != nil || h != nil {
-			return h, err
-		}
-	}
-	serial := look.Serial
-	if serial == "" && bound != nil {
-		serial = bound.Serial
-	}
-	if serial != "" {
-		h, err := s.host("h.hardware_serial = ?", serial)
-		if err != nil || h != nil {
-			return h, err
-		}
-	}
-	if look.UDID == "" {
-		return nil, nil
-	}
-	return s.host("h.uuid = ?", look.UDID)
-}
-
 func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) error {
 	if c.Host != nil {
 		if err := s.putHost(c.Host); err != nil {
@@ -254,14 +161,7 @@ func (s *session) putEnrollment(e *fleet.Enrollment) error {
 		e.CreatedAt = s.db.clock()
 	}
 	s.enrollmentChanged(e.ID)
-	err := s.save("enrollments", enrollmentCols, enrollmentValues(e))
-	if isDuplicate(err) {
-		return fleet.Errorf(fleet.KindUnavailable, "enrollment %s: another message of the device is being handled: try again", e.Key)
-	}
-	if err != nil {
-		return fmt.Errorf("write enrollment: %w", err)
-	}
-	return nil
+	return s.save("enrollments", enrollmentCols, enrollmentValues(e))
 }
 
 // cancelChannels takes back everything queued on a device and its user

@@ -40,6 +40,8 @@ func (l *Labels) EnsureBuiltin(ctx context.Context, names []fleet.BuiltinLabel) 
 	})
 }
 
+var labelMemberCols = []string{"label_id", "host_id"}
+
 // joinBuiltinLabels makes a new host a member of its platform's labels.
 func (s *session) joinBuiltinLabels(id fleet.HostID, p fleet.Platform) error {
 	labels, err := s.builtinLabels(p)
@@ -50,8 +52,7 @@ func (s *session) joinBuiltinLabels(id fleet.HostID, p fleet.Platform) error {
 	for _, label := range labels {
 		rows = append(rows, []any{label, int64(id)})
 	}
-	return s.insertRows("label_members", []string{"label_id", "host_id"}, rows,
-		s.db.dialect.onConflict([]string{"label_id", "host_id"}, nil))
+	return s.put("label_members", labelMemberCols, rows, s.db.dialect.onConflict(labelMemberCols, nil), 0)
 }
 
 func (s *session) labelsOf(id fleet.HostID) ([]fleet.HostLabel, error) {

@@ -24,7 +24,7 @@ func scanLiveTarget(rows *sql.Rows) (t fleet.Target, err error) {
 // pushDue makes pushes due; the rows are pushCols.
 func (s *session) pushDue(rows [][]any) error {
 	tail := s.db.dialect.onConflict([]string{"enrollment_id"}, []string{"due_at", "attempts"})
-	if err := s.insertRows("pushes", pushCols, rows, tail); err != nil {
+	if err := s.put("pushes", pushCols, rows, tail, 1); err != nil {
 		return fmt.Errorf("make push due: %w", err)
 	}
 	return nil
@@ -37,7 +37,21 @@ const heldPushDelay = time.Minute
 
 // clearPush forgets failures after a new push token came.
 func (s *session) clearPush(id fleet.EnrollmentID) error {
-	return s.exec("UPDATE pushes SET broken_at = 0, last_reason = '', attempts = 0, due_at = ? WHERE enrollment_id = ?", s.db.now(), int64(id))
+	if s.held == nil {
+		return s.clearPushes([]any{int64(id)})
+	}
+	s.held.touch("pushes")
+	s.held.cleared = append(s.held.cleared, int64(id))
+	return nil
+}
+
+func (s *session) clearPushes(ids []any) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	in, args := inList(ids)
+	return s.exec("UPDATE pushes SET broken_at = 0, last_reason = '', attempts = 0, due_at = ? WHERE enrollment_id IN "+in,
+		append([]any{s.db.now()}, args...)...)
 }
 
 // Due returns up to limit enrollments that are on, have commands waiting and
