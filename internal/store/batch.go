@@ -10,8 +10,8 @@ import (
 // Limits of a batch.
 const (
 	maxBatch = 64 // calls in one transaction
-	// batchWorkers is how many batches run at once on a database server. More
-	// would make them smaller.
+	// batchWorkers is how many batches of a kind run at once on a database
+	// server. More would make them smaller.
 	batchWorkers = 2
 	// batchTimeout bounds a transaction that serves many requests, of which
 	// none may cancel it.
@@ -38,6 +38,7 @@ type batcher[J batchJob] struct {
 	// run carries the jobs out. It may be called more than once and begins
 	// from nothing each time.
 	run     func(*session, []J) error
+	reads   bool // only reads, and needs no transaction
 	workers int
 
 	mu      sync.Mutex
@@ -59,6 +60,11 @@ func newBatcher[J batchJob](db *DB, run func(*session, []J) error) *batcher[J] {
 		b.workers = 1 // there is one writer
 	}
 	return b
+}
+
+// newReader returns a batcher of reads.
+func newReader[J batchJob](db *DB, run func(*session, []J) error) *batcher[J] {
+	return &batcher[J]{db: db, run: run, reads: true, workers: batchWorkers}
 }
 
 // do waits until the job's changes are durable or refused.
@@ -139,6 +145,9 @@ func (b *batcher[J]) alone(c *batchCall[J]) {
 
 func (b *batcher[J]) attempt(ctx context.Context, fn func(*session) error) (caught any, err error) {
 	defer func() { caught = recover() }()
+	if b.reads {
+		return nil, fn(b.db.view(ctx))
+	}
 	return nil, b.db.update(ctx, fn)
 }
 

@@ -52,9 +52,10 @@ type DB struct {
 	lastSeq atomic.Int64
 	builtin sync.Map // platform -> keys of its built-in labels
 	callers *callerCache
-	// Calls that share transactions.
-	exchanges *batcher[*exchange]
-	checkins  *batcher[*checkin]
+	// Calls that share statements.
+	exchanges   *batcher[*exchange]
+	checkins    *batcher[*checkin]
+	callerReads *batcher[*callerRead]
 }
 
 // Open connects, without touching the schema; see Migrate.
@@ -91,6 +92,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	db.keys.db = db
 	db.exchanges = newBatcher(db, (*session).exchangeAll)
 	db.checkins = newBatcher(db, (*session).checkinAll)
+	db.callerReads = newReader(db, (*session).callersAll)
 	if err := db.start(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

@@ -181,19 +181,30 @@ func (d Dialect) inPairs(pairs [][2]int64) (string, []any) {
 	return "(" + list + ")", args
 }
 
-// valuesTable is a table of rows of a text and an integer to select from, with
-// the columns column1 and column2, and its values. Rows may come twice.
-func (d Dialect) valuesTable(rows [][]any) (string, []any) {
+// valuesTable is a table of rows to select from, a text column1 and a column2
+// of the type, and its values. Rows may come twice.
+func (d Dialect) valuesTable(second valueType, rows [][]any) (string, []any) {
 	rows = padded(rows)
 	args := make([]any, 0, 2*len(rows))
 	for _, r := range rows {
 		args = append(args, r...)
 	}
-	if d == MySQL {
+	switch {
+	case d == MySQL:
 		return "(SELECT ? AS column1, ? AS column2" + repeated(" UNION ALL SELECT ?, ?", "", len(rows)-1) + ")", args
+	case d == SQLite:
+		return "(VALUES " + repeated("(?, ?)", ", ", len(rows)) + ")", args
 	}
-	return "(VALUES " + repeated("(?, CAST(? AS BIGINT))", ", ", len(rows)) + ")", args
+	return "(VALUES " + repeated("(?, CAST(? AS "+string(second)+"))", ", ", len(rows)) + ")", args
 }
+
+// valueType is a column's type in PostgreSQL, which takes parameters for text.
+type valueType string
+
+const (
+	intValue   valueType = "BIGINT"
+	bytesValue valueType = "BYTEA"
+)
 
 // repeated is a text n times.
 func repeated(text, separator string, n int) string {

@@ -57,26 +57,71 @@ func (e *Enrollments) Caller(ctx context.Context, sha256 [32]byte, key string) (
 	if known {
 		return c, nil
 	}
-	var notAfter, used, superseded, revoked int64
-	_, err := e.db.view(ctx).get(callerQuery, []any{key, sha256[:]},
-		&c.Identity.ID, &c.Identity.EnrollmentID, &c.Identity.EnrollmentKey, &c.Identity.Purpose, &notAfter, &used, &superseded, &revoked,
-		&c.Enrollment.ID, &c.Enrollment.HostID, &c.Enrollment.ParentID, &c.Enrollment.Channel, &c.Enrollment.State,
-		&c.CommandsPending)
-	if err != nil {
+	job := &callerRead{sha256: sha256, key: key}
+	if err := e.db.callerReads.do(ctx, job); err != nil {
 		return fleet.Caller{}, fmt.Errorf("look up caller: %w", err)
 	}
-	c.Identity.SHA256 = sha256
-	c.Identity.NotAfter, c.Identity.UsedAt = timeOf(notAfter), timeOf(used)
-	c.Identity.SupersededAt, c.Identity.RevokedAt = timeOf(superseded), timeOf(revoked)
-	e.db.callers.put(epoch, sha256, key, c)
-	return c, nil
+	job.caller.Identity.SHA256 = sha256
+	e.db.callers.put(epoch, sha256, key, job.caller)
+	return job.caller, nil
 }
 
-const callerQuery = `SELECT i.id, i.enrollment_id, COALESCE(own.enroll_key, ''), i.purpose, i.not_after, i.used_at, i.superseded_at, i.revoked_at,
+// callerRead is one call of Caller. Those that wait at the same time are read
+// together.
+type callerRead struct {
+	sha256 [32]byte
+	key    string
+	caller fleet.Caller
+}
+
+func (*callerRead) claims() []string { return nil }
+
+func (s *session) callersAll(jobs []*callerRead) error {
+	if len(jobs) == 0 {
+		return nil
+	}
+	type pair struct {
+		sha256 [32]byte
+		key    string
+	}
+	rows := make([][]any, 0, len(jobs))
+	for _, j := range jobs {
+		rows = append(rows, []any{j.key, j.sha256[:]})
+	}
+	values, args := s.db.dialect.valuesTable(bytesValue, rows)
+	found := make(map[pair]fleet.Caller, len(jobs))
+	_, err := collect(s, func(r *sql.Rows) (struct{}, error) {
+		var p pair
+		c, err := scanCaller(r, &p.key)
+		p.sha256 = c.Identity.SHA256
+		found[p] = c
+		return struct{}{}, err
+	}, fmt.Sprintf(callerQuery, values), args...)
+	for _, j := range jobs {
+		j.caller = found[pair{j.sha256, j.key}]
+	}
+	return err
+}
+
+const callerQuery = `SELECT v.column1, i.sha256, i.id, i.enrollment_id, COALESCE(own.enroll_key, ''), i.purpose, i.not_after, i.used_at,
+	i.superseded_at, i.revoked_at,
 	COALESCE(e.id, 0), COALESCE(e.host_id, 0), COALESCE(e.parent_id, 0), COALESCE(e.channel, 0), COALESCE(e.state, 0),
 	EXISTS (SELECT 1 FROM command_queue q WHERE q.enrollment_id = e.id)
-	FROM identities i LEFT JOIN enrollments e ON e.enroll_key = ? LEFT JOIN enrollments own ON own.id = i.enrollment_id AND own.id <> COALESCE(e.id, 0)
-	WHERE i.sha256 = ?`
+	FROM %s v JOIN identities i ON i.sha256 = v.column2 LEFT JOIN enrollments e ON e.enroll_key = v.column1
+	LEFT JOIN enrollments own ON own.id = i.enrollment_id AND own.id <> COALESCE(e.id, 0)`
+
+func scanCaller(rows *sql.Rows, key *string) (fleet.Caller, error) {
+	var c fleet.Caller
+	var sum []byte
+	var notAfter, used, superseded, revoked int64
+	err := rows.Scan(key, &sum, &c.Identity.ID, &c.Identity.EnrollmentID, &c.Identity.EnrollmentKey, &c.Identity.Purpose, &notAfter, &used, &superseded, &revoked,
+		&c.Enrollment.ID, &c.Enrollment.HostID, &c.Enrollment.ParentID, &c.Enrollment.Channel, &c.Enrollment.State,
+		&c.CommandsPending)
+	copy(c.Identity.SHA256[:], sum)
+	c.Identity.NotAfter, c.Identity.UsedAt = timeOf(notAfter), timeOf(used)
+	c.Identity.SupersededAt, c.Identity.RevokedAt = timeOf(superseded), timeOf(revoked)
+	return c, err
+}
 
 // ByKey returns an enrollment; nil when there is none.
 func (e *Enrollments) ByKey(ctx context.Context, key string) (*fleet.Enrollment, error) {

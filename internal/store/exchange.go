@@ -115,7 +115,7 @@ func (s *session) readReported(reports []*exchange) error {
 		byEnrollment[x.enrollment] = x
 		rows = append(rows, []any{x.report.CommandUUID, int64(x.enrollment)})
 	}
-	values, args := s.db.dialect.valuesTable(rows)
+	values, args := s.db.dialect.valuesTable(intValue, rows)
 	found, err := collect(s, func(r *sql.Rows) (t fleet.CommandTarget, err error) {
 		return t, r.Scan(&t.EnrollmentID, &t.Command.ID, &t.Command.UUID, &t.Command.RequestType, &t.Command.Purpose, &t.HostID, &t.NotNowCount, &t.Sends)
 	}, "SELECT q.enrollment_id, c.id, c.uuid, c.request_type, c.purpose, q.host_id, q.not_now_count, q.sends"+
