@@ -52,6 +52,10 @@ type DB struct {
 	lastSeq atomic.Int64
 	builtin sync.Map // platform -> keys of its built-in labels
 	callers *callerCache
+	// Calls that share statements.
+	exchanges   *batcher[*exchange]
+	checkins    *batcher[*checkin]
+	callerReads *batcher[*callerRead]
 }
 
 // Open connects, without touching the schema; see Migrate.
@@ -86,6 +90,9 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		db.read.SetConnMaxIdleTime(connMaxIdle)
 	}
 	db.keys.db = db
+	db.exchanges = newBatcher(db, (*session).exchangeAll)
+	db.checkins = newBatcher(db, (*session).checkinAll)
+	db.callerReads = newReader(db, (*session).callersAll)
 	if err := db.start(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

@@ -64,13 +64,11 @@ func (d *DDM) Apply(ctx context.Context, id fleet.EnrollmentID, decide func(flee
 			}
 			facts.State = *again
 		}
-		// Whoever plans at this moment plans again.
-		if err := s.exec("UPDATE host_states SET seq = seq + 1 WHERE host_id = ?", int64(facts.Channel.HostID)); err != nil {
-			return err
-		}
-		facts.State.Seq++
+		// The state is written in any case: whoever plans at this moment plans
+		// again.
 		target := fleet.CommandTarget{HostID: facts.Channel.HostID, EnrollmentID: id, State: facts.State, Items: facts.Items}
-		if err := s.applyItemOutcome(&target, &fleet.ReportOutcome{Items: out.Items, Gone: out.Gone, DueAt: out.DueAt}); err != nil {
+		states := map[fleet.HostID]*fleet.HostState{target.HostID: &facts.State}
+		if err := s.applyItemOutcomes(states, []itemOutcome{{target: &target, items: out.Items, gone: out.Gone, due: out.DueAt}}); err != nil {
 			return err
 		}
 		return s.appendEvents(out.Events...)

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -74,6 +75,14 @@ func (d Dialect) onConflict(key, update []string) string {
 	return " ON CONFLICT (" + strings.Join(key, ", ") + ") DO UPDATE SET " + strings.Join(sets, ", ")
 }
 
+// nextVersion is onConflict for a table whose column version counts changes.
+func (d Dialect) nextVersion(table string, key, update []string) string {
+	if d == MySQL {
+		return d.onConflict(key, update) + ", version = version + 1"
+	}
+	return d.onConflict(key, update) + ", version = " + table + ".version + 1"
+}
+
 // keepLatest is the tail of an upsert by key that never lowers a column.
 func (d Dialect) keepLatest(table, key, col string) string {
 	if d == MySQL {
@@ -112,13 +121,18 @@ func (d Dialect) castInt() string {
 	return "BIGINT"
 }
 
-// insertChunk is how many rows one INSERT takes at most: SQLite is quickest
-// with some hundred, the others save round trips with more.
-func (d Dialect) insertChunk() int {
+// insertChunk is how many of n rows one INSERT takes: SQLite is quickest with
+// some hundred, the others save round trips with more.
+func (d Dialect) insertChunk(n int) int {
+	most := inChunk
 	if d == SQLite {
-		return 100
+		most = 100
 	}
-	return 500
+	i, exact := slices.BinarySearch(listSizes, min(n, most))
+	if !exact {
+		i--
+	}
+	return listSizes[i]
 }
 
 // placeholders is "?, ?, ?" for n values.
@@ -127,6 +141,77 @@ func placeholders(n int) string {
 		return ""
 	}
 	return strings.Repeat("?, ", n-1) + "?"
+}
+
+// listSizes are the lengths that lists in statements have: few texts are
+// prepared, and hardly a value is sent in vain.
+var listSizes = []int{1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100, 200, inChunk}
+
+// padded fills a list up to one of listSizes with its last value again, which
+// changes no meaning where values are looked for.
+func padded[T any](values []T) []T {
+	i, _ := slices.BinarySearch(listSizes, len(values))
+	if len(values) == 0 || i == len(listSizes) {
+		return values
+	}
+	out := make([]T, listSizes[i])
+	for i := copy(out, values); i < len(out); i++ {
+		out[i] = values[len(values)-1]
+	}
+	return out
+}
+
+// inList is the right side of an IN and its values.
+func inList(values []any) (string, []any) {
+	values = padded(values)
+	return "(" + placeholders(len(values)) + ")", values
+}
+
+// inPairs is the right side of an IN over two columns and its values.
+func (d Dialect) inPairs(pairs [][2]int64) (string, []any) {
+	pairs = padded(pairs)
+	args := make([]any, 0, 2*len(pairs))
+	for _, p := range pairs {
+		args = append(args, p[0], p[1])
+	}
+	list := repeated("(?, ?)", ", ", len(pairs))
+	if d == SQLite {
+		return "(VALUES " + list + ")", args
+	}
+	return "(" + list + ")", args
+}
+
+// valuesTable is a table of rows to select from, a text column1 and a column2
+// of the type, and its values. Rows may come twice.
+func (d Dialect) valuesTable(second valueType, rows [][]any) (string, []any) {
+	rows = padded(rows)
+	args := make([]any, 0, 2*len(rows))
+	for _, r := range rows {
+		args = append(args, r...)
+	}
+	switch {
+	case d == MySQL:
+		return "(SELECT ? AS column1, ? AS column2" + repeated(" UNION ALL SELECT ?, ?", "", len(rows)-1) + ")", args
+	case d == SQLite:
+		return "(VALUES " + repeated("(?, ?)", ", ", len(rows)) + ")", args
+	}
+	return "(VALUES " + repeated("(?, CAST(? AS "+string(second)+"))", ", ", len(rows)) + ")", args
+}
+
+// valueType is a column's type in PostgreSQL, which takes parameters for text.
+type valueType string
+
+const (
+	intValue   valueType = "BIGINT"
+	bytesValue valueType = "BYTEA"
+)
+
+// repeated is a text n times.
+func repeated(text, separator string, n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return strings.Repeat(text+separator, n-1) + text
 }
 
 // Errors are classified here and nowhere else, by the drivers' codes.

@@ -57,123 +57,75 @@ func (e *Enrollments) Caller(ctx context.Context, sha256 [32]byte, key string) (
 	if known {
 		return c, nil
 	}
-	var notAfter, used, superseded, revoked int64
-	_, err := e.db.view(ctx).get(callerQuery, []any{key, sha256[:]},
-		&c.Identity.ID, &c.Identity.EnrollmentID, &c.Identity.EnrollmentKey, &c.Identity.Purpose, &notAfter, &used, &superseded, &revoked,
-		&c.Enrollment.ID, &c.Enrollment.HostID, &c.Enrollment.ParentID, &c.Enrollment.Channel, &c.Enrollment.State,
-		&c.CommandsPending)
-	if err != nil {
+	job := &callerRead{sha256: sha256, key: key}
+	if err := e.db.callerReads.do(ctx, job); err != nil {
 		return fleet.Caller{}, fmt.Errorf("look up caller: %w", err)
 	}
-	c.Identity.SHA256 = sha256
-	c.Identity.NotAfter, c.Identity.UsedAt = timeOf(notAfter), timeOf(used)
-	c.Identity.SupersededAt, c.Identity.RevokedAt = timeOf(superseded), timeOf(revoked)
-	e.db.callers.put(epoch, sha256, key, c)
-	return c, nil
+	job.caller.Identity.SHA256 = sha256
+	e.db.callers.put(epoch, sha256, key, job.caller)
+	return job.caller, nil
 }
 
-const callerQuery = `SELECT i.id, i.enrollment_id, COALESCE(own.enroll_key, ''), i.purpose, i.not_after, i.used_at, i.superseded_at, i.revoked_at,
+// callerRead is one call of Caller. Those that wait at the same time are read
+// together.
+type callerRead struct {
+	sha256 [32]byte
+	key    string
+	caller fleet.Caller
+}
+
+func (*callerRead) claims() []string { return nil }
+
+func (s *session) callersAll(jobs []*callerRead) error {
+	if len(jobs) == 0 {
+		return nil
+	}
+	type pair struct {
+		sha256 [32]byte
+		key    string
+	}
+	rows := make([][]any, 0, len(jobs))
+	for _, j := range jobs {
+		rows = append(rows, []any{j.key, j.sha256[:]})
+	}
+	values, args := s.db.dialect.valuesTable(bytesValue, rows)
+	found := make(map[pair]fleet.Caller, len(jobs))
+	_, err := collect(s, func(r *sql.Rows) (struct{}, error) {
+		var p pair
+		c, err := scanCaller(r, &p.key)
+		p.sha256 = c.Identity.SHA256
+		found[p] = c
+		return struct{}{}, err
+	}, fmt.Sprintf(callerQuery, values), args...)
+	for _, j := range jobs {
+		j.caller = found[pair{j.sha256, j.key}]
+	}
+	return err
+}
+
+const callerQuery = `SELECT v.column1, i.sha256, i.id, i.enrollment_id, COALESCE(own.enroll_key, ''), i.purpose, i.not_after, i.used_at,
+	i.superseded_at, i.revoked_at,
 	COALESCE(e.id, 0), COALESCE(e.host_id, 0), COALESCE(e.parent_id, 0), COALESCE(e.channel, 0), COALESCE(e.state, 0),
 	EXISTS (SELECT 1 FROM command_queue q WHERE q.enrollment_id = e.id)
-	FROM identities i LEFT JOIN enrollments e ON e.enroll_key = ? LEFT JOIN enrollments own ON own.id = i.enrollment_id AND own.id <> COALESCE(e.id, 0)
-	WHERE i.sha256 = ?`
+	FROM %s v JOIN identities i ON i.sha256 = v.column2 LEFT JOIN enrollments e ON e.enroll_key = v.column1
+	LEFT JOIN enrollments own ON own.id = i.enrollment_id AND own.id <> COALESCE(e.id, 0)`
+
+func scanCaller(rows *sql.Rows, key *string) (fleet.Caller, error) {
+	var c fleet.Caller
+	var sum []byte
+	var notAfter, used, superseded, revoked int64
+	err := rows.Scan(key, &sum, &c.Identity.ID, &c.Identity.EnrollmentID, &c.Identity.EnrollmentKey, &c.Identity.Purpose, &notAfter, &used, &superseded, &revoked,
+		&c.Enrollment.ID, &c.Enrollment.HostID, &c.Enrollment.ParentID, &c.Enrollment.Channel, &c.Enrollment.State,
+		&c.CommandsPending)
+	copy(c.Identity.SHA256[:], sum)
+	c.Identity.NotAfter, c.Identity.UsedAt = timeOf(notAfter), timeOf(used)
+	c.Identity.SupersededAt, c.Identity.RevokedAt = timeOf(superseded), timeOf(revoked)
+	return c, err
+}
 
 // ByKey returns an enrollment; nil when there is none.
 func (e *Enrollments) ByKey(ctx context.Context, key string) (*fleet.Enrollment, error) {
 	return e.db.view(ctx).enrollment("e.enroll_key = ?", key)
-}
-
-// Apply carries out one check-in: decide sees the facts and says what
-// changes. It returns the enrollment as it is afterwards (nil: none).
-func (e *Enrollments) Apply(ctx context.Context, look fleet.CheckinLookup,
-	decide func(fleet.EnrollmentFacts) (fleet.EnrollmentChange, error)) (*fleet.Enrollment, error) {
-	var after *fleet.Enrollment
-	err := e.db.update(ctx, func(s *session) error {
-		facts, err := s.enrollmentFacts(look)
-		if err != nil {
-			return fmt.Errorf("read facts: %w", err)
-		}
-		change, err := decide(facts)
-		if err != nil {
-			return err
-		}
-		after = facts.Enrollment
-		if change.Enrollment != nil {
-			after = change.Enrollment
-		}
-		return s.applyChange(&change, after)
-	})
-	return after, err
-}
-
-func (s *session) enrollmentFacts(look fleet.CheckinLookup) (fleet.EnrollmentFacts, error) {
-	var f fleet.EnrollmentFacts
-	var err error
-	// The device comes first: a reset locks it and then its user channels.
-	if look.Key.ParentID != "" {
-		if f.Parent, err = s.lockedEnrollment(look.Key.ParentID); err != nil {
-			return f, err
-		}
-	}
-	if f.Enrollment, err = s.lockedEnrollment(look.Key.ID); err != nil {
-		return f, err
-	}
-	if f.Parent != nil && f.Enrollment == nil {
-		if _, err := s.get("SELECT COUNT(*) FROM enrollments WHERE parent_id = ?", []any{int64(f.Parent.ID)}, &f.Users); err != nil {
-			return f, err
-		}
-	}
-	if look.IdentityID != 0 {
-		if f.Identity, err = s.identity("id = ?", int64(look.IdentityID)); err != nil {
-			return f, err
-		}
-	}
-	f.Host, err = s.matchHost(look, f)
-	return f, err
-}
-
-// lockedEnrollment reads an enrollment and keeps others from changing it until
-// the transaction ends. One that is created between the two reads is not
-// returned: it is not locked. Whoever would create it again runs into its key.
-func (s *session) lockedEnrollment(key string) (*fleet.Enrollment, error) {
-	if lock := s.db.dialect.lockForUpdate(); lock != "" {
-		// The row is locked apart from the join, which PostgreSQL refuses.
-		var id int64
-		locked, err := s.get("SELECT id FROM enrollments WHERE enroll_key = ?"+lock, []any{key}, &id)
-		if err != nil || !locked {
-			return nil, err
-		}
-	}
-	return s.enrollment("e.enroll_key = ?", key)
-}
-
-// matchHost finds the host of a check-in: the enrollment's own, else by
-// serial, then by UDID.
-func (s *session) matchHost(look fleet.CheckinLookup, f fleet.EnrollmentFacts) (*fleet.Host, error) {
-	bound := f.Enrollment
-	if bound == nil {
-		bound = f.Parent
-	}
-	if bound != nil && bound.HostID != 0 {
-		h, err := s.host("h.id = ?", int64(bound.HostID))
-		if err != nil || h != nil {
-			return h, err
-		}
-	}
-	serial := look.Serial
-	if serial == "" && bound != nil {
-		serial = bound.Serial
-	}
-	if serial != "" {
-		h, err := s.host("h.hardware_serial = ?", serial)
-		if err != nil || h != nil {
-			return h, err
-		}
-	}
-	if look.UDID == "" {
-		return nil, nil
-	}
-	return s.host("h.uuid = ?", look.UDID)
 }
 
 func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) error {
@@ -257,14 +209,7 @@ func (s *session) putEnrollment(e *fleet.Enrollment) error {
 		e.CreatedAt = s.db.clock()
 	}
 	s.enrollmentChanged(e.ID)
-	err := s.save("enrollments", enrollmentCols, enrollmentValues(e))
-	if isDuplicate(err) {
-		return fleet.Errorf(fleet.KindUnavailable, "enrollment %s: another message of the device is being handled: try again", e.Key)
-	}
-	if err != nil {
-		return fmt.Errorf("write enrollment: %w", err)
-	}
-	return nil
+	return s.save("enrollments", enrollmentCols, enrollmentValues(e))
 }
 
 // cancelChannels takes back everything queued on a device and its user

@@ -30,7 +30,7 @@ func (s *session) appendEvents(events ...fleet.Event) error {
 			clip(e.Actor.Name, 255), clip(e.Actor.Email, 255), clip(e.Actor.Address, 100),
 			int64(e.HostID), int64(e.EnrollmentID), int64(e.CommandID), details})
 	}
-	if err := s.insertRows("events", eventCols, rows, ""); err != nil {
+	if err := s.put("events", eventCols, rows, "", 0); err != nil {
 		return fmt.Errorf("append to the event log: %w", err)
 	}
 	return nil

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/muster-mdm/muster/internal/fleet"
 )
@@ -251,70 +251,6 @@ func (s *session) queuePlanned(plans []fleet.HostPlan, ids map[string]fleet.Comm
 	return s.pushDue(due)
 }
 
-// itemsOf reads what an answer may change: the item that a command installed
-// or removed, or all of the channel's. The state is kept from others.
-func (s *session) itemsOf(t *fleet.CommandTarget) error {
-	list, err := collect(s, scanState, stateSelect+" WHERE hs.host_id = ?"+s.db.dialect.lockForUpdate(), int64(t.HostID))
-	if err != nil || len(list) == 0 {
-		return err
-	}
-	t.State = list[0]
-	cond, args := " WHERE hi.host_id = ?", []any{int64(t.HostID)}
-	if t.Command.ItemID != 0 {
-		cond, args = cond+" AND hi.item_id = ?", append(args, int64(t.Command.ItemID))
-	} else {
-		cond, args = cond+" AND hi.enrollment_id = ?", append(args, int64(t.EnrollmentID))
-	}
-	t.Items, err = collect(s, scanHostItem, hostItemSelect+cond, args...)
-	return err
-}
-
-// applyItemOutcome stores what an answer says about a host's items.
-func (s *session) applyItemOutcome(t *fleet.CommandTarget, out *fleet.ReportOutcome) error {
-	if len(out.Items)+len(out.Gone) == 0 && !out.Listed && out.DueAt.IsZero() {
-		return nil
-	}
-	state := t.State
-	if state.HostID == 0 {
-		return nil // the host was deleted
-	}
-	before := make(map[fleet.ItemID]fleet.ItemStatus, len(t.Items))
-	for _, i := range t.Items {
-		before[i.ItemID] = i.Status
-	}
-	rows := make([][]any, 0, len(out.Items))
-	for n := range out.Items {
-		i := &out.Items[n]
-		state.Counts.Add(before[i.ItemID], -1)
-		state.Counts.Add(i.Status, 1)
-		rows = append(rows, hostItemValues(i))
-	}
-	for _, id := range out.Gone {
-		state.Counts.Add(before[id], -1)
-	}
-	if err := s.upsertRows("host_items", hostItemCols, 2, rows); err != nil {
-		return err
-	}
-	if err := s.dropHostItems(t.HostID, out.Gone); err != nil {
-		return err
-	}
-	if out.Listed {
-		state.ListedAt = s.db.clock()
-	}
-	if !out.DueAt.IsZero() && (state.DueAt.IsZero() || out.DueAt.Before(state.DueAt)) {
-		state.DueAt = out.DueAt
-	}
-	return s.putState(&state)
-}
-
-// putState writes a state that was read in this transaction, and counts its
-// changes.
-func (s *session) putState(v *fleet.HostState) error {
-	v.Seq++
-	values := stateValues(v)
-	return s.exec("UPDATE host_states SET "+strings.Join(stateCols[1:], " = ?, ")+" = ? WHERE host_id = ?", append(values[1:], values[0])...)
-}
-
 // followEnrollment makes a host due whose enrollment changed. After a reset
 // or at its end the device has nothing of ours any more.
 func (s *session) followEnrollment(c *fleet.EnrollmentChange, e *fleet.Enrollment) error {
@@ -337,4 +273,86 @@ func (s *session) followEnrollment(c *fleet.EnrollmentChange, e *fleet.Enrollmen
 		return s.exec("UPDATE host_states SET team_id = ?, due_at = ?, seq = seq + 1 WHERE host_id = ?", int64(c.Host.TeamID), s.db.now(), int64(e.HostID))
 	}
 	return s.hostsDue([]int64{int64(e.HostID)})
+}
+
+// itemOutcome is what something that a device said means for items.
+type itemOutcome struct {
+	target *fleet.CommandTarget // with its state and the items before
+	items  []fleet.HostItem
+	gone   []fleet.ItemID
+	listed bool
+	due    time.Time
+}
+
+func (o *itemOutcome) empty() bool {
+	return o.target.State.HostID == 0 || len(o.items)+len(o.gone) == 0 && !o.listed && o.due.IsZero()
+}
+
+// applyItemOutcomes stores what answers say about items, and counts. states
+// collects the hosts' states, which are written at the end.
+func (s *session) applyItemOutcomes(states map[fleet.HostID]*fleet.HostState, list []itemOutcome) error {
+	var rows [][]any
+	var gone [][2]int64
+	for n := range list {
+		o := &list[n]
+		if o.empty() {
+			continue
+		}
+		state := states[o.target.HostID]
+		if state == nil {
+			copied := o.target.State
+			state = &copied
+			states[o.target.HostID] = state
+		}
+		o.count(state)
+		for i := range o.items {
+			rows = append(rows, hostItemValues(&o.items[i]))
+		}
+		for _, id := range o.gone {
+			gone = append(gone, [2]int64{int64(o.target.HostID), int64(id)})
+		}
+		if o.listed {
+			state.ListedAt = s.db.clock()
+		}
+		if !o.due.IsZero() && (state.DueAt.IsZero() || o.due.Before(state.DueAt)) {
+			state.DueAt = o.due
+		}
+	}
+	if err := s.upsertRows("host_items", hostItemCols, 2, rows); err != nil {
+		return err
+	}
+	if len(gone) > 0 {
+		in, args := s.db.dialect.inPairs(gone)
+		if err := s.exec("DELETE FROM host_items WHERE (host_id, item_id) IN "+in, args...); err != nil {
+			return err
+		}
+	}
+	return s.putStates(states)
+}
+
+// count moves the host's items from their status before to that after.
+func (o *itemOutcome) count(state *fleet.HostState) {
+	before := make(map[fleet.ItemID]fleet.ItemStatus, len(o.target.Items))
+	for _, i := range o.target.Items {
+		before[i.ItemID] = i.Status
+	}
+	for i := range o.items {
+		state.Counts.Add(before[o.items[i].ItemID], -1)
+		state.Counts.Add(o.items[i].Status, 1)
+	}
+	for _, id := range o.gone {
+		state.Counts.Add(before[id], -1)
+	}
+}
+
+// putStates writes states that were read and locked in this transaction, and
+// counts their changes.
+func (s *session) putStates(states map[fleet.HostID]*fleet.HostState) error {
+	rows := make([][]any, 0, len(states))
+	for _, v := range states {
+		v.Seq++
+		rows = append(rows, stateValues(v))
+	}
+	slices.SortFunc(rows, func(a, b []any) int { return int(a[0].(int64) - b[0].(int64)) })
+	return s.upsertRows("host_states", stateCols, 1, rows)
 }

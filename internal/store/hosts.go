@@ -333,6 +333,19 @@ func (s *session) host(cond string, args ...any) (*fleet.Host, error) {
 	return &hosts[0], nil
 }
 
+// hostsBy returns the hosts with one of the values in a column, oldest first.
+func (s *session) hostsBy(column string, values []any) ([]fleet.Host, error) {
+	if len(values) == 0 {
+		return nil, nil
+	}
+	in, args := inList(values)
+	hosts, err := collect(s, scanHost, hostSelect+" WHERE "+column+" IN "+in+" ORDER BY h.id", args...)
+	for i := range hosts {
+		s.remember("hosts", hostValues(&hosts[i]))
+	}
+	return hosts, err
+}
+
 // hostValues are in the order of hostCols.
 func hostValues(h *fleet.Host) []any {
 	return []any{int64(h.ID), int64(h.TeamID), clip(h.UUID, 100), clip(h.HardwareSerial, 100), clip(h.Hostname, 255),

@@ -21,6 +21,9 @@ var identityCols = []string{"id", "sha256", "serial_hex", "public_key_sha256", "
 
 var identitySelect = "SELECT " + strings.Join(identityCols, ", ") + " FROM identities"
 
+// identityFacts leaves the certificate out, the largest part.
+var identityFacts = strings.Replace(identitySelect, ", der,", ", '' AS der,", 1)
+
 func scanIdentity(rows *sql.Rows) (fleet.Identity, error) {
 	var i fleet.Identity
 	var sum, key []byte
@@ -156,13 +159,8 @@ func (s *session) applyIdentities(c *fleet.EnrollmentChange, e *fleet.Enrollment
 	}
 	if c.Claim != 0 {
 		s.enrollmentChanged(e.ID)
-		n, err := s.changed("UPDATE identities SET enrollment_id = ?, used_at = ? WHERE id = ? AND enrollment_id IN (0, ?)",
-			int64(e.ID), now, int64(c.Claim), int64(e.ID))
-		if err != nil {
-			return fmt.Errorf("claim identity: %w", err)
-		}
-		if n != 1 {
-			return fleet.Errorf(fleet.KindForbidden, "the certificate belongs to another enrollment")
+		if err := s.claim(c.Claim, e.ID); err != nil {
+			return err
 		}
 	}
 	if c.Revoke {
@@ -181,6 +179,58 @@ func (s *session) applyIdentities(c *fleet.EnrollmentChange, e *fleet.Enrollment
 		}
 	}
 	return nil
+}
+
+// claim binds an identity to an enrollment.
+func (s *session) claim(id fleet.IdentityID, to fleet.EnrollmentID) error {
+	pair := [2]int64{int64(id), int64(to)}
+	if s.held == nil {
+		return s.claimIdentities([][2]int64{pair})
+	}
+	s.held.touch("identities")
+	s.held.claims = append(s.held.claims, pair)
+	return nil
+}
+
+// claimIdentities binds identities to enrollments; each must belong to nobody
+// yet, or to its enrollment.
+func (s *session) claimIdentities(claims [][2]int64) error {
+	if len(claims) == 0 {
+		return nil
+	}
+	var args []any
+	var free [][2]int64
+	for _, c := range padded(claims) {
+		args = append(args, c[0], c[1])
+		free = append(free, [2]int64{c[0], 0}, c)
+	}
+	when := strings.Repeat(" WHEN ? THEN CAST(? AS "+s.db.dialect.castInt()+")", len(args)/2)
+	in, pairs := s.db.dialect.inPairs(free)
+	n, err := s.changed("UPDATE identities SET enrollment_id = CASE id"+when+" END, used_at = ? WHERE (id, enrollment_id) IN "+in,
+		append(append(args, s.db.now()), pairs...)...)
+	switch {
+	case err != nil:
+		return fmt.Errorf("claim identity: %w", err)
+	case n == int64(len(claims)):
+		return nil
+	case len(claims) > 1:
+		return errRaced
+	}
+	return fleet.Errorf(fleet.KindForbidden, "the certificate belongs to another enrollment")
+}
+
+// identitiesByID returns identities by their keys, without their certificates.
+func (s *session) identitiesByID(ids []any) (map[fleet.IdentityID]*fleet.Identity, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	in, args := inList(ids)
+	list, err := collect(s, scanIdentity, identityFacts+" WHERE id IN "+in, args...)
+	found := make(map[fleet.IdentityID]*fleet.Identity, len(list))
+	for i := range list {
+		found[list[i].ID] = &list[i]
+	}
+	return found, err
 }
 
 // DeleteExpiredChallenges drops challenges that expired before the time and

@@ -10,7 +10,7 @@ import (
 // Tables whose integer keys are drawn in blocks, and the size of a block. A
 // restart loses the rest of a block, nothing else.
 var keyBlocks = map[string]int64{
-	"hosts":               100,
+	"hosts":               500,
 	"labels":              20,
 	"teams":               10,
 	"items":               50,
@@ -23,9 +23,12 @@ var keyBlocks = map[string]int64{
 	"commands":            500,
 }
 
-// lowWater is how many keys of each table are kept ready. A transaction that
-// finds none is run again after a refill.
-const lowWater = 8
+// lowWater is how many keys of a table are kept ready: enough for a batch where
+// batches draw. A transaction that finds none is run again after a refill.
+func lowWater(table string) int64 {
+	const part = 5 // of a block
+	return min(max(keyBlocks[table]/part, 1), maxBatch)
+}
 
 // maxKeyTries bounds how often one transaction is run again for want of keys.
 // Each time at least as many are drawn as were missed, so that two or three
@@ -42,7 +45,7 @@ type keySource struct {
 	mu     sync.Mutex
 	ranges map[string]*keyRange
 	missed map[string]int64 // draws that found none since the last block
-	ready  bool             // every table has at least lowWater
+	ready  bool             // every table has its lowWater
 	low    bool             // a table fell below it since the last look
 
 	drawing sync.Mutex // held while blocks are drawn, one caller at a time
@@ -50,7 +53,7 @@ type keySource struct {
 
 type keyRange struct{ next, end int64 } // [next, end)
 
-// refill makes sure that every table has lowWater keys.
+// refill makes sure that every table has its lowWater of keys.
 func (k *keySource) refill(ctx context.Context) error {
 	if k.isReady() {
 		return nil
@@ -64,7 +67,7 @@ func (k *keySource) refill(ctx context.Context) error {
 	k.low = false
 	k.mu.Unlock()
 	for table := range keyBlocks {
-		if err := k.draw(ctx, table, lowWater); err != nil {
+		if err := k.draw(ctx, table, lowWater(table)); err != nil {
 			return err
 		}
 	}
@@ -136,7 +139,7 @@ func (s *session) key(table string) (int64, error) {
 	}
 	id := r.next
 	r.next++
-	if r.end-r.next < lowWater {
+	if r.end-r.next < lowWater(table) {
 		k.ready, k.low = false, true
 	}
 	return id, nil

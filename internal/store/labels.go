@@ -50,8 +50,7 @@ func (s *session) joinBuiltinLabels(id fleet.HostID, p fleet.Platform) error {
 	for _, label := range labels {
 		rows = append(rows, []any{label, int64(id), int64(fleet.Yes)})
 	}
-	return s.insertRows("label_members", []string{"label_id", "host_id", "member"}, rows,
-		s.db.dialect.onConflict([]string{"label_id", "host_id"}, []string{"member"}))
+	return s.put("label_members", memberCols, rows, s.db.dialect.onConflict(memberCols[:2], memberCols[2:]), 2)
 }
 
 func (s *session) labelsOf(id fleet.HostID) ([]fleet.HostLabel, error) {

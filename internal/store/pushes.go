@@ -24,7 +24,7 @@ func scanLiveTarget(rows *sql.Rows) (t fleet.Target, err error) {
 // pushDue makes pushes due; the rows are pushCols.
 func (s *session) pushDue(rows [][]any) error {
 	tail := s.db.dialect.onConflict([]string{"enrollment_id"}, []string{"due_at", "attempts"})
-	if err := s.insertRows("pushes", pushCols, rows, tail); err != nil {
+	if err := s.put("pushes", pushCols, rows, tail, 1); err != nil {
 		return fmt.Errorf("make push due: %w", err)
 	}
 	return nil
@@ -35,24 +35,23 @@ func (s *session) pushDue(rows [][]any) error {
 // (contracts/apple.md 1.5).
 const heldPushDelay = time.Minute
 
-// nothingNow ends an exchange that has no command to hand out. Commands that
-// the device put off may still wait; if it finished another one after that, it
-// will not come back by itself and is woken later.
-func (s *session) nothingNow(enrollment fleet.EnrollmentID, finished bool) error {
-	var id int64
-	found, err := s.get("SELECT command_id FROM command_queue WHERE enrollment_id = ? LIMIT 1", []any{int64(enrollment)}, &id)
-	if err == nil && !found {
-		s.nothingWaits(enrollment)
-	}
-	if err != nil || !found || !finished {
-		return err
-	}
-	return s.pushDue([][]any{{int64(enrollment), s.db.now() + heldPushDelay.Microseconds(), 0, 0, "", 0}})
-}
-
 // clearPush forgets failures after a new push token came.
 func (s *session) clearPush(id fleet.EnrollmentID) error {
-	return s.exec("UPDATE pushes SET broken_at = 0, last_reason = '', attempts = 0, due_at = ? WHERE enrollment_id = ?", s.db.now(), int64(id))
+	if s.held == nil {
+		return s.clearPushes([]any{int64(id)})
+	}
+	s.held.touch("pushes")
+	s.held.cleared = append(s.held.cleared, int64(id))
+	return nil
+}
+
+func (s *session) clearPushes(ids []any) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	in, args := inList(ids)
+	return s.exec("UPDATE pushes SET broken_at = 0, last_reason = '', attempts = 0, due_at = ? WHERE enrollment_id IN "+in,
+		append([]any{s.db.now()}, args...)...)
 }
 
 // Due returns up to limit enrollments that are on, have commands waiting and

@@ -67,6 +67,8 @@ func (s *Secrets) Create(ctx context.Context, writes []fleet.SecretWrite, events
 	return created, err
 }
 
+var secretCols = []string{"scope", "name", "value", "key_id", "version", "updated_at"}
+
 func (s *session) writeSecrets(writes []fleet.SecretWrite) error {
 	for _, w := range writes {
 		if w.Delete {
@@ -75,13 +77,8 @@ func (s *session) writeSecrets(writes []fleet.SecretWrite) error {
 			}
 			continue
 		}
-		n, err := s.changed("UPDATE secrets SET value = ?, key_id = ?, version = version + 1, updated_at = ? WHERE scope = ? AND name = ?",
-			w.Value.Data, w.Value.KeyID, s.db.now(), string(w.Ref.Scope), w.Ref.Name)
-		if err == nil && n == 0 {
-			err = s.exec("INSERT INTO secrets (scope, name, value, key_id, version, updated_at) VALUES (?, ?, ?, ?, 1, ?)",
-				string(w.Ref.Scope), w.Ref.Name, w.Value.Data, w.Value.KeyID, s.db.now())
-		}
-		if err != nil {
+		row := []any{string(w.Ref.Scope), w.Ref.Name, w.Value.Data, w.Value.KeyID, 1, s.db.now()}
+		if err := s.put("secrets", secretCols, [][]any{row}, s.db.dialect.nextVersion("secrets", secretCols[:2], []string{"value", "key_id", "updated_at"}), 2); err != nil {
 			return fmt.Errorf("write secret %s/%s: %w", w.Ref.Scope, w.Ref.Name, err)
 		}
 	}

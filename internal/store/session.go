@@ -29,6 +29,8 @@ type session struct {
 	// writes only what changed. Nil outside of transactions.
 	before map[rowKey][]any
 	news   *callerNews // for the cache of callers; nil: there is none
+	held   *heldWrites // rows that wait for flush; nil: none do
+	calls  int         // how many calls of batchers the transaction serves
 }
 
 type rowKey struct {
@@ -45,17 +47,20 @@ func (s *session) remember(table string, values []any) {
 }
 
 // save inserts a row, or updates what changed of one that was loaded in this
-// transaction: indexes of other columns are then left alone.
+// transaction: indexes of other columns are then left alone. Rows that are
+// updated together are written as an upsert, the one way to give many rows
+// different values on all databases.
 func (s *session) save(table string, cols []string, values []any) error {
 	id := values[0].(int64)
 	old, loaded := s.before[rowKey{table, id}]
 	if !loaded {
-		return s.insertRows(table, cols, [][]any{values}, "")
+		return s.put(table, cols, [][]any{values}, "", 0)
 	}
-	var sets []string
+	var changed, sets []string
 	var args []any
 	for i := 1; i < len(cols); i++ {
 		if !sameValue(old[i], values[i]) {
+			changed = append(changed, cols[i])
 			sets = append(sets, cols[i]+" = ?")
 			args = append(args, values[i])
 		}
@@ -64,6 +69,9 @@ func (s *session) save(table string, cols []string, values []any) error {
 		return nil
 	}
 	s.before[rowKey{table, id}] = values
+	if s.held != nil {
+		return s.put(table, cols, [][]any{values}, s.db.dialect.onConflict(cols[:1], changed), 1)
+	}
 	return s.exec("UPDATE "+table+" SET "+strings.Join(sets, ", ")+" WHERE id = ?", append(args, id)...)
 }
 
@@ -106,6 +114,9 @@ func (s *session) changed(query string, args ...any) (int64, error) {
 }
 
 func (s *session) result(query string, args ...any) (sql.Result, error) {
+	if err := s.flushFor(query); err != nil {
+		return nil, err
+	}
 	if s.stmts == nil {
 		return s.plain.ExecContext(s.ctx, s.text(query), args...)
 	}
@@ -120,6 +131,9 @@ func (s *session) result(query string, args ...any) (sql.Result, error) {
 }
 
 func (s *session) query(query string, args ...any) (*sql.Rows, error) {
+	if err := s.flushFor(query); err != nil {
+		return nil, err
+	}
 	if s.stmts == nil {
 		return s.plain.QueryContext(s.ctx, s.text(query), args...)
 	}
@@ -163,11 +177,11 @@ func collect[T any](s *session, scan func(*sql.Rows) (T, error), query string, a
 	return out, rows.Err()
 }
 
-// insertRows inserts in chunks; tail is an onConflict or
-// empty.
+// insertRows inserts in chunks of few different lengths; tail is an onConflict
+// or empty.
 func (s *session) insertRows(table string, cols []string, rows [][]any, tail string) error {
 	for len(rows) > 0 {
-		n := min(len(rows), s.db.dialect.insertChunk())
+		n := s.db.dialect.insertChunk(len(rows))
 		tuple := "(" + placeholders(len(cols)) + ")"
 		query := fmt.Sprintf("INSERT INTO %s (%s) VALUES %s%s", table, strings.Join(cols, ", "),
 			tuple+strings.Repeat(", "+tuple, n-1), tail)

@@ -47,6 +47,7 @@ type writeJob struct {
 	fn     func(*session) error
 	err    error
 	news   callerNews
+	calls  int // that it served, as a batch
 	caught any // a panic of fn, raised again in its own goroutine
 	done   chan struct{}
 }
@@ -89,7 +90,11 @@ func (w *groupWriter) loop() {
 	for {
 		select {
 		case job := <-w.jobs:
-			w.commit(w.company(w.gather([]*writeJob{job})))
+			group, waited := w.company(w.gather([]*writeJob{job}))
+			w.commit(group)
+			if waited {
+				w.learn(group)
+			}
 			w.last = time.Now()
 		case <-w.quit:
 			for {
@@ -107,13 +112,13 @@ func (w *groupWriter) loop() {
 // company waits a moment for more transactions while they come quickly, as
 // long as such waits are not in vain: a client that writes one at a time is
 // hardly slowed down.
-func (w *groupWriter) company(group []*writeJob) []*writeJob {
+func (w *groupWriter) company(group []*writeJob) (all []*writeJob, waited bool) {
 	if len(group) > 1 || time.Since(w.last) > gatherWait {
-		return group
+		return group, false
 	}
 	if w.solo > 0 {
 		w.solo--
-		return group
+		return group, false
 	}
 	timer := time.NewTimer(gatherWait)
 	defer timer.Stop()
@@ -127,13 +132,18 @@ func (w *groupWriter) company(group []*writeJob) []*writeJob {
 		}
 		break
 	}
-	if len(group) == 1 {
+	return group, true
+}
+
+// learn notes whether a wait was worth it: others came, as transactions or as
+// calls that joined one in its batch.
+func (w *groupWriter) learn(group []*writeJob) {
+	if len(group) == 1 && group[0].calls <= 1 {
 		w.penalty = min(max(2*w.penalty, 1), maxSolo)
 		w.solo = w.penalty
 	} else {
 		w.penalty = 0
 	}
-	return group
 }
 
 // gather takes what waits, without waiting for more.
@@ -215,6 +225,7 @@ func (w *groupWriter) run(job *writeJob, shared bool) error {
 		defer func() { job.caught = recover() }()
 		job.err = job.fn(s)
 	}()
+	job.calls = s.calls
 	if !shared {
 		return nil
 	}

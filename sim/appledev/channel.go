@@ -125,15 +125,7 @@ func (d *Device) tell(ctx context.Context, e *enrollment, c *channel, r *report)
 		c.unsent = nil
 		return nil, d.drop(ctx, r)
 	}
-	message := d.sender(c)
-	message["Status"] = r.status
-	if result {
-		message["CommandUUID"] = r.commandUUID
-	}
-	for k, v := range r.fields {
-		message[k] = v
-	}
-	signed, err := d.signedCall(r.status, e.profile.mdm.serverURL, typeCommand, message, e.identity)
+	signed, err := d.reportCall(e, c, r)
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +148,19 @@ func (d *Device) tell(ctx context.Context, e *enrollment, c *channel, r *report)
 	c.unsent = nil
 	c.notNow = r.status == statusNotNow
 	return answer.body, nil
+}
+
+// reportCall is the signed request of a report.
+func (d *Device) reportCall(e *enrollment, c *channel, r *report) (call, error) {
+	message := d.sender(c)
+	message["Status"] = r.status
+	if r.commandUUID != "" {
+		message["CommandUUID"] = r.commandUUID
+	}
+	for k, v := range r.fields {
+		message[k] = v
+	}
+	return d.signedCall(r.status, e.profile.mdm.serverURL, typeCommand, message, e.identity)
 }
 
 // drop ends a connection instead of sending a result; its effects stay.

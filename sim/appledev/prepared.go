@@ -26,6 +26,9 @@ func (d *Device) PrepareIdle() (*Prepared, error) {
 	return &Prepared{c: c}, nil
 }
 
+// Name is the message's type or the report's status.
+func (p *Prepared) Name() string { return p.c.op }
+
 // Send sends the request and returns status and answer.
 func (p *Prepared) Send(ctx context.Context, client *http.Client) (status int, body []byte, err error) {
 	resp, err := transact(ctx, client, p.c)
@@ -33,6 +36,35 @@ func (p *Prepared) Send(ctx context.Context, client *http.Client) (status int, b
 		return 0, nil, err
 	}
 	return resp.status, resp.body, nil
+}
+
+// PrepareDrain signs a whole connection of the device channel for later: an
+// Idle and the answers to commands that the server will hand out in this
+// order.
+func (d *Device) PrepareDrain(ctx context.Context, commands [][]byte) ([]*Prepared, error) {
+	d.talking.Lock()
+	defer d.talking.Unlock()
+	e := d.current()
+	if e == nil {
+		return nil, ErrNotEnrolled
+	}
+	reports := []*report{{status: statusIdle}}
+	for _, raw := range commands {
+		cmd, err := parseCommand(raw)
+		if err != nil {
+			return nil, err
+		}
+		reports = append(reports, d.handle(ctx, e, &e.device, cmd))
+	}
+	out := make([]*Prepared, 0, len(reports))
+	for _, r := range reports {
+		c, err := d.reportCall(e, &e.device, r)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, &Prepared{c: c})
+	}
+	return out, nil
 }
 
 // PreparedEnrollment is an enrollment whose profile is read, whose identity is

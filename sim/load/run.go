@@ -247,46 +247,83 @@ func drainCommands() []string {
 	return []string{"DeviceInformation", "InstalledApplicationList", "ProfileList", "CertificateList", "SecurityInfo"}
 }
 
-// drain queues commands by the REST API and has every device empty its queue.
+// drain queues commands by the REST API and has every device empty its queue,
+// with answers signed beforehand.
 func (r *run) drain(ctx context.Context) error {
 	err := r.enroll(ctx)
 	if err != nil {
 		return err
 	}
-	commands := drainCommands()
+	queued := make(map[*appledev.Device][][]byte, r.o.Devices)
 	err = r.phase(ctx, "enqueue", func(ctx context.Context, rec *recorder) error {
-		return r.enqueueAll(ctx, rec, commands)
+		return r.enqueueAll(ctx, rec, queued)
 	})
 	if err != nil {
 		return err
 	}
+	var mu sync.Mutex
+	prepared := make(map[*appledev.Device][]*appledev.Prepared, r.o.Devices)
+	unready := newRecorder()
+	err = r.each(ctx, "sign", unready, func(ctx context.Context, d *appledev.Device) error {
+		answers, err := d.PrepareDrain(ctx, queued[d])
+		mu.Lock()
+		defer mu.Unlock()
+		prepared[d] = answers
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if unready.errors > 0 {
+		return fmt.Errorf("prepare: %s", unready.texts[0])
+	}
 	return r.phase(ctx, "drain", func(ctx context.Context, rec *recorder) error {
 		return r.each(ctx, "drain", rec, func(ctx context.Context, d *appledev.Device) error {
-			n, err := d.Poll(ctx)
-			if err != nil {
-				return err
-			}
-			if n < len(commands) {
-				return fmt.Errorf("got %d of %d commands", n, len(commands))
-			}
-			return nil
+			return r.drainOne(ctx, rec, prepared[d], queued[d])
 		})
 	})
 }
 
-// enqueueAll sends every command to every device in batches.
-func (r *run) enqueueAll(ctx context.Context, rec *recorder, commands []string) error {
-	uuids := make([]string, 0, len(r.devices.Devices))
-	for _, d := range r.devices.Devices {
-		uuids = append(uuids, d.Spec().UDID)
+// drainOne sends a prepared connection and checks that each answer brings the
+// next command, and the last one nothing.
+func (r *run) drainOne(ctx context.Context, rec *recorder, prepared []*appledev.Prepared, queued [][]byte) error {
+	for i, p := range prepared {
+		start := r.o.Clock()
+		status, body, err := p.Send(ctx, r.client)
+		rec.request(p.Name(), r.o.Clock().Sub(start))
+		var want []byte
+		if i < len(queued) {
+			want = queued[i]
+		}
+		switch {
+		case err != nil:
+			return err
+		case status != http.StatusOK:
+			return fmt.Errorf("%s: HTTP %d", p.Name(), status)
+		case !bytes.Equal(body, want):
+			return fmt.Errorf("request %d of a connection was answered with another command, or none, or one too many", i+1)
+		}
 	}
-	done, total := 0, len(commands)*len(uuids)
+	return nil
+}
+
+// enqueueAll sends every command to every device in batches, and notes what
+// each device was sent.
+func (r *run) enqueueAll(ctx context.Context, rec *recorder, queued map[*appledev.Device][][]byte) error {
+	commands, devices := drainCommands(), r.devices.Devices
+	done, total := 0, len(commands)*len(devices)
 	for _, kind := range commands {
-		for rest := uuids; len(rest) > 0; {
+		for rest := devices; len(rest) > 0; {
 			batch := rest[:min(r.o.Batch, len(rest))]
 			rest = rest[len(batch):]
+			command := command(kind)
+			uuids := make([]string, 0, len(batch))
+			for _, d := range batch {
+				uuids = append(uuids, d.Spec().UDID)
+				queued[d] = append(queued[d], command)
+			}
 			start := r.o.Clock()
-			err := r.enqueue(ctx, kind, batch)
+			err := r.enqueue(ctx, kind, command, uuids)
 			rec.request("commands/run", r.o.Clock().Sub(start))
 			if err != nil {
 				return err
@@ -298,15 +335,19 @@ func (r *run) enqueueAll(ctx context.Context, rec *recorder, commands []string) 
 	return nil
 }
 
-// enqueue is one call of the REST API.
-func (r *run) enqueue(ctx context.Context, kind string, uuids []string) error {
+// command is a command of the kind with a UUID of its own.
+func command(kind string) []byte {
 	queries := ""
 	if kind == "DeviceInformation" {
 		queries = "<key>Queries</key><array><string>DeviceName</string><string>OSVersion</string><string>AvailableDeviceCapacity</string></array>"
 	}
-	command := `<?xml version="1.0" encoding="UTF-8"?><plist version="1.0"><dict><key>CommandUUID</key><string>` + uuid.NewString() +
-		`</string><key>Command</key><dict><key>RequestType</key><string>` + kind + `</string>` + queries + `</dict></dict></plist>`
-	body, err := json.Marshal(apiv1.RunCommandRequest{Command: base64.StdEncoding.EncodeToString([]byte(command)), HostUUIDs: uuids})
+	return []byte(`<?xml version="1.0" encoding="UTF-8"?><plist version="1.0"><dict><key>CommandUUID</key><string>` + uuid.NewString() +
+		`</string><key>Command</key><dict><key>RequestType</key><string>` + kind + `</string>` + queries + `</dict></dict></plist>`)
+}
+
+// enqueue is one call of the REST API.
+func (r *run) enqueue(ctx context.Context, kind string, command []byte, uuids []string) error {
+	body, err := json.Marshal(apiv1.RunCommandRequest{Command: base64.StdEncoding.EncodeToString(command), HostUUIDs: uuids})
 	if err != nil {
 		return fmt.Errorf("enqueue %s: %w", kind, err)
 	}
