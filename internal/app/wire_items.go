@@ -50,9 +50,13 @@ func (a *App) wireDesired(ctx context.Context, caDER []byte) (*desired, error) {
 	d.labels = inventory.NewLabels(store.NewLabels(a.db), hosts, a.clock, a.plan)
 	owned := profile.NewOwned(d.profiles, teams, caDER)
 	rollouts := reconcile.NewRollouts(d.reconciler, items, statuses, a.clock, a.plan)
+	a.Jobs = append(a.Jobs, jobs.Job{Name: "catalog", Every: refreshEvery, Local: true, Run: d.reconciler.Refresh})
+	if a.config.Desired.Paused {
+		a.log.Warn("desired.paused is set: nothing is installed, removed or verified")
+		return d, nil
+	}
 	a.Jobs = append(a.Jobs,
 		jobs.Job{Name: "apple_mdm_profile_manager", Every: planEvery, Timeout: planTimeout, Bell: a.plan, Quiet: true, Run: d.reconciler.Round},
-		jobs.Job{Name: "catalog", Every: refreshEvery, Local: true, Run: d.reconciler.Refresh},
 		jobs.Job{Name: "settings_items", Every: ownedEvery, Bell: a.settled, Quiet: true, Run: owned.Sync},
 		jobs.Job{Name: "rollouts", Every: rolloutEvery, Quiet: true, Run: rollouts.Round},
 	)
