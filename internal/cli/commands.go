@@ -17,6 +17,8 @@ func (c *cli) commands() []*cobra.Command {
 		c.configCommand(),
 		c.getCommand(),
 		c.mdmCommand(),
+		c.explainCommand(),
+		group("host", "Look at one host", c.hostHistoryCommand()),
 		c.appleMDMCommand(),
 		c.apnsCommand(),
 		c.generateCommand(),

@@ -30,6 +30,9 @@ type Options struct {
 	Enrollments Enrollments
 	Push        Push
 	Settings    Settings
+	Explainer   Explainer
+	Planner     Planner
+	Histories   Histories
 	Version     apiv1.Version
 	Now         func() time.Time // nil: time.Now
 
@@ -66,6 +69,9 @@ type api struct {
 	enrollments Enrollments
 	push        Push
 	settings    Settings
+	explainer   Explainer
+	planner     Planner
+	histories   Histories
 	version     apiv1.Version
 	now         func() time.Time
 
@@ -91,6 +97,7 @@ func New(o Options) (*API, error) {
 	a := &api{
 		access: o.Access, users: o.Users, sessions: o.Sessions, hosts: o.Hosts, commands: o.Commands,
 		enrollments: o.Enrollments, push: o.Push, settings: o.Settings, version: o.Version, now: o.Now,
+		explainer: o.Explainer, planner: o.Planner, histories: o.Histories,
 		bodyBytes:      orDefault(o.BodyBytes, DefaultBodyBytes),
 		pageSize:       orDefault(o.PageSize, DefaultPageSize),
 		commandTargets: orDefault(o.CommandTargets, DefaultCommandTargets),

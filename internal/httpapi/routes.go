@@ -90,6 +90,7 @@ func (a *api) routes() []route {
 		{"Users", a.userRoutes()},
 		{"Hosts", a.hostRoutes()},
 		{"Commands", a.commandRoutes()},
+		{"Plan and explain", a.explainRoutes()},
 		{"Enrollment", a.enrollmentRoutes()},
 		{"Apple push", a.pushRoutes()},
 		{"Configuration", a.configRoutes()},
