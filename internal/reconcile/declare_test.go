@@ -189,6 +189,24 @@ func TestAnActivationOfThePeoplesOwnReplacesTheGeneratedOne(t *testing.T) {
 	})
 }
 
+func TestAFalsePredicateMeansThatADeclarationDoesNotApply(t *testing.T) {
+	each(t, func(w *world) {
+		d := w.device(1, "iOS 17.1")
+		w.add(fleet.NoTeam, declaration("a", testType, "1"))
+		w.add(fleet.NoTeam, declaration("macs", ddm.TypeActivation, "1", "a"))
+		w.settle(d)
+		reason := func(code string) map[string]any {
+			return map[string]any{"active": false, "valid": "valid", "reasons": []any{map[string]any{"code": code}}}
+		}
+		off := reason("Info.NotReferencedByActivation")
+		off["valid"] = "unknown"
+		d.synchronize(map[string]map[string]any{"macs": reason("Info.Predicate"), "a": off})
+		d.expect("predicate not met", "a install verified, macs install verified")
+		d.report(map[string]map[string]any{"macs": nil, "a": off})
+		d.expect("activation met, configuration not on", "a install verifying, macs install verified")
+	})
+}
+
 // The token stands for the set, whatever the order in which it is put together
 // (contracts/apple.md 5.1).
 func TestTheTokenStandsForTheSet(t *testing.T) {

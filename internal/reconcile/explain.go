@@ -165,10 +165,9 @@ func (r *Rules) explainRules(out *fleet.Explanation, f *fleet.HostFacts) {
 	default:
 		add("team", fleet.Yes, "it is for %s, and the host is there", out.TeamName)
 	}
-	var steps []Step
-	u := r.compile(i)
-	w := r.decide(&u, f, r.membership(f), &steps)
-	for _, s := range steps {
+	u, m := r.compile(i), r.membership(f)
+	w, c := r.decide(&u, f, m)
+	for _, s := range r.steps(&u, f, m, w, c) {
 		rule := fleet.ExplainedRule{Rule: s.Rule, Met: s.Met, Text: s.Text}
 		for _, l := range s.Labels {
 			rule.Labels = append(rule.Labels, fleet.ExplainedLabel(l))
