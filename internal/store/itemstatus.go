@@ -39,11 +39,18 @@ func countStatuses(rows []statusCount) fleet.ItemStatusCounts {
 	return c
 }
 
+// worstItem is the status that stands for a host, given the name of
+// host_states and with scopes joined as sc: a host that is behind its scope's
+// revision is pending.
+func worstItem(states string) string {
+	return strings.ReplaceAll("CASE WHEN @.revision < sc.revision AND @.status > 0 AND @.status <> 4 THEN 1 ELSE @.status END", "@", states)
+}
+
 // Summary counts a scope's hosts by their worst item. Hosts that are behind
 // their scope's revision count as pending.
 func (i *ItemStatuses) Summary(ctx context.Context, team fleet.TeamID) (fleet.ItemStatusCounts, error) {
 	rows, err := collect(i.db.view(ctx), scanStatusCount,
-		"SELECT CASE WHEN hs.revision < sc.revision AND hs.status > 0 AND hs.status <> 4 THEN 1 ELSE hs.status END AS worst, COUNT(*)"+
+		"SELECT "+worstItem("hs")+" AS worst, COUNT(*)"+
 			" FROM host_states hs JOIN scopes sc ON sc.team_id = hs.team_id WHERE hs.team_id = ? GROUP BY worst", int64(team))
 	if err != nil {
 		return fleet.ItemStatusCounts{}, fmt.Errorf("summarize items: %w", err)
