@@ -33,6 +33,8 @@ type desired struct {
 	delivery   *profile.Delivery
 	teams      *inventory.Teams
 	labels     *inventory.Labels
+	// enrollSecrets are those of agents.
+	enrollSecrets *inventory.EnrollSecrets
 }
 
 // wireDesired builds the desired state; the device authority's certificate is
@@ -48,6 +50,7 @@ func (a *App) wireDesired(ctx context.Context, caDER []byte) (*desired, error) {
 	d.profiles = profile.New(items, statuses, store.NewLabels(a.db), customSecrets{plans, secrets}, a.vault, a.clock, a.plan)
 	d.teams = inventory.NewTeams(teams, hosts, a.clock, a.plan, a.settled)
 	d.labels = inventory.NewLabels(store.NewLabels(a.db), hosts, a.clock, a.plan)
+	d.enrollSecrets = inventory.NewEnrollSecrets(secrets, a.vault, teams, a.clock)
 	owned := profile.NewOwned(d.profiles, teams, caDER)
 	rollouts := reconcile.NewRollouts(d.reconciler, items, statuses, a.clock, a.plan)
 	a.Jobs = append(a.Jobs,
