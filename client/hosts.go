@@ -19,6 +19,10 @@ type HostFilter struct {
 	MDMEnrollmentStatus string
 	MDMName             string
 	ConnectedToFleet    bool
+	LabelID             int64
+	OSSettings          string // verified, verifying, pending, failed; without TeamID: of hosts without a team
+	ProfileUUID         string
+	ProfileStatus       string
 	OrderKey            string
 	OrderDirection      string
 }
@@ -28,6 +32,7 @@ func (f HostFilter) values() url.Values {
 	for name, value := range map[string]string{
 		"query": f.Query, "status": f.Status, "platform": f.Platform, "mdm_enrollment_status": f.MDMEnrollmentStatus,
 		"mdm_name": f.MDMName, "order_key": f.OrderKey, "order_direction": f.OrderDirection,
+		"os_settings": f.OSSettings, "profile_uuid": f.ProfileUUID, "profile_status": f.ProfileStatus,
 	} {
 		if value != "" {
 			v.Set(name, value)
@@ -35,6 +40,9 @@ func (f HostFilter) values() url.Values {
 	}
 	if f.TeamID != nil {
 		v.Set("team_id", itoa(*f.TeamID))
+	}
+	if f.LabelID != 0 {
+		v.Set("label_id", itoa(f.LabelID))
 	}
 	if f.ConnectedToFleet {
 		v.Set("connected_to_fleet", "true")
@@ -106,6 +114,14 @@ func (c *Client) HostByIdentifier(ctx context.Context, identifier string) (apiv1
 // DeleteHost removes a host.
 func (c *Client) DeleteHost(ctx context.Context, id int64) error {
 	return c.do(ctx, request{method: http.MethodDelete, path: prefix + "/hosts/" + itoa(id)})
+}
+
+// DeleteHosts removes hosts by id, or by filter when there are no ids. It
+// returns how many were removed.
+func (c *Client) DeleteHosts(ctx context.Context, r apiv1.DeleteHostsRequest) (int, error) {
+	var out apiv1.HostsChanged
+	err := c.do(ctx, request{method: http.MethodPost, path: prefix + "/hosts/delete", body: r, into: &out})
+	return out.HostCount, err
 }
 
 // UnenrollHost turns MDM off on a host.

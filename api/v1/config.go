@@ -30,19 +30,23 @@ type ServerSettings struct {
 	AIFeaturesDisabled   bool   `json:"ai_features_disabled" doc:"Read-only"`
 }
 
-// MDMConfig is about MDM. Only AppleServerURL can be changed.
+// MDMConfig is about MDM. AppleServerURL can be changed, and the updates, which
+// are those of hosts without a team.
 type MDMConfig struct {
-	AppleServerURL               string `json:"apple_server_url" doc:"Replaces server_url in Apple enrollment profiles"`
-	EnabledAndConfigured         bool   `json:"enabled_and_configured" doc:"Read-only: a push certificate is present"`
-	AppleBMEnabledAndConfigured  bool   `json:"apple_bm_enabled_and_configured" doc:"Read-only"`
-	AppleBMTermsExpired          bool   `json:"apple_bm_terms_expired" doc:"Read-only"`
-	WindowsEnabledAndConfigured  bool   `json:"windows_enabled_and_configured" doc:"Read-only"`
-	AndroidEnabledAndConfigured  bool   `json:"android_enabled_and_configured" doc:"Read-only"`
-	EnableDiskEncryption         bool   `json:"enable_disk_encryption" doc:"Read-only"`
-	WindowsMigrationEnabled      bool   `json:"windows_migration_enabled" doc:"Read-only"`
-	EnableTurnOnWindowsMDMManual bool   `json:"enable_turn_on_windows_mdm_manually" doc:"Read-only"`
-	WindowsRequireBitLockerPIN   bool   `json:"windows_require_bitlocker_pin" doc:"Read-only"`
-	AppleBMDefaultTeam           string `json:"apple_bm_default_team" doc:"Read-only"`
+	MacOSUpdates                 OSUpdates `json:"macos_updates" doc:"Enforced macOS version of hosts without a team"`
+	IOSUpdates                   OSUpdates `json:"ios_updates" doc:"Enforced iOS version of hosts without a team"`
+	IPadOSUpdates                OSUpdates `json:"ipados_updates" doc:"Enforced iPadOS version of hosts without a team"`
+	AppleServerURL               string    `json:"apple_server_url" doc:"Replaces server_url in Apple enrollment profiles"`
+	EnabledAndConfigured         bool      `json:"enabled_and_configured" doc:"Read-only: a push certificate is present"`
+	AppleBMEnabledAndConfigured  bool      `json:"apple_bm_enabled_and_configured" doc:"Read-only"`
+	AppleBMTermsExpired          bool      `json:"apple_bm_terms_expired" doc:"Read-only"`
+	WindowsEnabledAndConfigured  bool      `json:"windows_enabled_and_configured" doc:"Read-only"`
+	AndroidEnabledAndConfigured  bool      `json:"android_enabled_and_configured" doc:"Read-only"`
+	EnableDiskEncryption         bool      `json:"enable_disk_encryption" doc:"Read-only"`
+	WindowsMigrationEnabled      bool      `json:"windows_migration_enabled" doc:"Read-only"`
+	EnableTurnOnWindowsMDMManual bool      `json:"enable_turn_on_windows_mdm_manually" doc:"Read-only"`
+	WindowsRequireBitLockerPIN   bool      `json:"windows_require_bitlocker_pin" doc:"Read-only"`
+	AppleBMDefaultTeam           string    `json:"apple_bm_default_team" doc:"Read-only"`
 }
 
 // License tells clients that everything is there. Read-only.
@@ -76,5 +80,8 @@ type ServerSettingsPatch struct {
 
 // MDMConfigPatch is a part of MDMConfig.
 type MDMConfigPatch struct {
-	AppleServerURL *string `json:"apple_server_url,omitempty"`
+	MacOSUpdates   *OSUpdates `json:"macos_updates,omitempty"`
+	IOSUpdates     *OSUpdates `json:"ios_updates,omitempty"`
+	IPadOSUpdates  *OSUpdates `json:"ipados_updates,omitempty"`
+	AppleServerURL *string    `json:"apple_server_url,omitempty"`
 }

@@ -125,9 +125,17 @@ type OSDiskEncryption struct {
 type HostProfile struct {
 	ProfileUUID   string `json:"profile_uuid"`
 	Name          string `json:"name"`
-	Status        string `json:"status"`
-	OperationType string `json:"operation_type"`
-	Detail        string `json:"detail"`
+	Status        string `json:"status" doc:"pending, verifying, verified or failed"`
+	OperationType string `json:"operation_type" doc:"install or remove"`
+	Detail        string `json:"detail" doc:"The device's words, or why nothing was sent"`
+	Platform      string `json:"platform"`
+	Scope         string `json:"scope" doc:"device or user: the MDM channel it goes through"`
+	// ManagedLocalAccount is always empty: Muster makes no accounts.
+	ManagedLocalAccount string `json:"managed_local_account"`
+	// What follows is Muster's own.
+	Identifier    string     `json:"identifier"`
+	NextAttemptAt *time.Time `json:"next_attempt_at" doc:"When something happens again without a word from the device"`
+	UpdatedAt     time.Time  `json:"updated_at"`
 }
 
 // HostDetail is a host with what hangs on it.

@@ -282,6 +282,11 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{access.CommandsRead, "amopt"}, {access.CommandsRun, "amg"},
 		{access.EnrollmentsRead, "amgt"}, {access.EnrollmentsWrite, "amg"},
 		{access.PushRead, "a"}, {access.PushWrite, "a"},
+		{access.TeamsRead, "amopgt"}, {access.TeamsWrite, "amg"}, {access.HostsTransfer, "am"},
+		{access.SecretsRead, "amg"}, {access.SecretsWrite, "amg"},
+		{access.LabelsRead, "amopgt"}, {access.LabelsWrite, "amg"},
+		{access.ProfilesRead, "amopgt"}, {access.ProfilesWrite, "amg"}, {access.ProfilesResend, "amt"},
+		{access.VariablesRead, "amopgt"}, {access.VariablesWrite, "amg"},
 		{"hosts:unheard-of", ""}, {"", ""},
 	} {
 		t.Run(string(tt.permission), func(t *testing.T) {

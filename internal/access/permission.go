@@ -36,6 +36,27 @@ const (
 	ConfigWrite Permission = "config:write"
 
 	VersionRead Permission = "version:read"
+
+	TeamsRead     Permission = "teams:read"
+	TeamsWrite    Permission = "teams:write"
+	HostsTransfer Permission = "hosts:transfer"
+
+	// SecretsRead shows the secrets by which agents enroll.
+	SecretsRead  Permission = "secrets:read"
+	SecretsWrite Permission = "secrets:write"
+
+	LabelsRead  Permission = "labels:read"
+	LabelsWrite Permission = "labels:write"
+
+	// ProfilesRead shows profiles and declarations and what became of them on
+	// hosts; ProfilesResend sends one again without changing it.
+	ProfilesRead   Permission = "profiles:read"
+	ProfilesWrite  Permission = "profiles:write"
+	ProfilesResend Permission = "profiles:resend"
+
+	// VariablesRead shows names only: nobody may read a value.
+	VariablesRead  Permission = "variables:read"
+	VariablesWrite Permission = "variables:write"
 )
 
 // Can reports whether a role may do something. Unknown roles and unknown
@@ -51,7 +72,7 @@ func Can(role fleet.Role, p Permission) bool {
 	case fleet.RoleObserver, fleet.RoleObserverPlus:
 		return observes(p)
 	case fleet.RoleTechnician:
-		return observes(p) || p == EnrollmentsRead
+		return observes(p) || p == EnrollmentsRead || p == ProfilesResend
 	}
 	return false
 }
@@ -68,7 +89,8 @@ func known(p Permission) bool {
 // observes is what everybody who looks at hosts may do.
 func observes(p Permission) bool {
 	switch p {
-	case SelfRead, SelfWrite, VersionRead, ConfigRead, HostsList, HostsRead, CommandsRead:
+	case SelfRead, SelfWrite, VersionRead, ConfigRead, HostsList, HostsRead, CommandsRead,
+		TeamsRead, LabelsRead, ProfilesRead, VariablesRead:
 		return true
 	}
 	return false
@@ -77,7 +99,8 @@ func observes(p Permission) bool {
 // maintains is what changing devices takes on top of observes.
 func maintains(p Permission) bool {
 	switch p {
-	case HostsWrite, CommandsRun, EnrollmentsRead, EnrollmentsWrite:
+	case HostsWrite, CommandsRun, EnrollmentsRead, EnrollmentsWrite, TeamsWrite, HostsTransfer, SecretsRead, SecretsWrite,
+		LabelsWrite, ProfilesWrite, ProfilesResend, VariablesWrite:
 		return true
 	}
 	return false
@@ -87,7 +110,8 @@ func maintains(p Permission) bool {
 // to address them, but does not list them or read what they answered.
 func automates(p Permission) bool {
 	switch p {
-	case SelfRead, SelfWrite, VersionRead, ConfigRead, ConfigWrite, HostsRead, EnrollmentsRead, EnrollmentsWrite, CommandsRun:
+	case SelfRead, SelfWrite, VersionRead, ConfigRead, ConfigWrite, HostsRead, EnrollmentsRead, EnrollmentsWrite, CommandsRun,
+		TeamsRead, TeamsWrite, SecretsRead, SecretsWrite, LabelsRead, LabelsWrite, ProfilesRead, ProfilesWrite, VariablesRead, VariablesWrite:
 		return true
 	}
 	return false

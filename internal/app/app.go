@@ -148,7 +148,7 @@ func (a *App) wire(ctx context.Context) error {
 	users, sessions := store.NewUsers(a.db), store.NewSessions(a.db)
 	a.access = access.New(access.Options{Users: users, Changes: users, Sessions: sessions, Events: events, Now: a.clock,
 		SessionDuration: a.config.Session.Duration, LoginRatePerMinute: a.config.Login.RatePerMinute})
-	org := settings.New(store.NewSettings(a.db), a.config.Server.URL)
+	org := settings.New(store.NewSettings(a.db), a.config.Server.URL, a.settled)
 	a.seen = inventory.NewSeen(hosts, a.clock)
 	a.metrics = newMetrics(a)
 	a.runner = jobs.NewRunner(store.NewLeases(a.db), a.holder(), a.clock, a.log)
@@ -161,6 +161,7 @@ func (a *App) wire(ctx context.Context) error {
 	api, err := httpapi.New(httpapi.Options{Access: a.access, Users: a.access, Sessions: a.access,
 		Hosts: inventory.NewService(hosts, a.seen), Commands: commands, Enrollments: apple.enrollments, Push: apple.push, Settings: org,
 		Explainer: apple.explainer, Planner: apple.planner, Histories: apple.histories,
+		Teams: apple.teams, Secrets: apple.enrollSecrets, Labels: apple.labels, Profiles: apple.profiles,
 		Version: a.options.Version, Now: a.clock, BodyBytes: a.config.Limits.APIBodyBytes, PageSize: a.config.Limits.PageSize,
 		CommandTargets: a.config.Limits.CommandTargets, EnrollmentsPerHour: a.config.Limits.EnrollmentsPerHour})
 	if err != nil {

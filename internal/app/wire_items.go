@@ -37,6 +37,8 @@ type desired struct {
 	explainer  *reconcile.Explainer
 	histories  *reconcile.History
 	planner    planner
+	// enrollSecrets are those of agents.
+	enrollSecrets *inventory.EnrollSecrets
 }
 
 // planner tells what a set of profiles would do to a team's hosts.
@@ -90,6 +92,7 @@ func (a *App) wireDesired(ctx context.Context, caDER []byte) (*desired, error) {
 	d.explainer = reconcile.NewExplainer(d.reconciler, plans, store.NewEvents(a.db), store.NewPushes(a.db), teams)
 	d.histories = reconcile.NewHistory(store.NewEvents(a.db))
 	d.planner = planner{d.profiles, d.teams, reconcile.NewPreviewer(d.reconciler, plans, plans)}
+	d.enrollSecrets = inventory.NewEnrollSecrets(secrets, a.vault, teams, a.clock)
 	owned := profile.NewOwned(d.profiles, teams, caDER)
 	rollouts := reconcile.NewRollouts(d.reconciler, items, statuses, a.clock, a.plan)
 	a.Jobs = append(a.Jobs, jobs.Job{Name: "catalog", Every: refreshEvery, Local: true, Run: d.reconciler.Refresh})

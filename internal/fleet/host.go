@@ -200,6 +200,11 @@ type HostFilter struct {
 	SeenAfter    time.Time
 	SeenBefore   time.Time
 	CreatedAfter time.Time
+	// Items selects by the worst status of the host's items; 0: all.
+	Items ItemStatus
+	// ItemUUID and ItemStatus select hosts by what became of one item.
+	ItemUUID   string
+	ItemStatus ItemStatus
 }
 
 // HostLabel is a label as a host's detail shows it.

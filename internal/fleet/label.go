@@ -45,6 +45,13 @@ type Label struct {
 	UpdatedAt   time.Time
 }
 
+// LabelSpec is what a repository says about a label. Hosts are the members of
+// a manual one, by serial, UUID or name; nil: they stay.
+type LabelSpec struct {
+	Label Label
+	Hosts *[]string
+}
+
 // Builtin reports whether Muster keeps the label.
 func (l *Label) Builtin() bool { return l.Kind == LabelBuiltin }
 

@@ -63,6 +63,31 @@ type EnrollSecret struct {
 	CreatedAt time.Time
 }
 
+// TeamSpec is what a repository says about a team: nil fields stay as they
+// are.
+type TeamSpec struct {
+	Name          string
+	Description   *string
+	MacOSUpdates  *OSUpdates
+	IOSUpdates    *OSUpdates
+	IPadOSUpdates *OSUpdates
+}
+
+// Apply puts what the spec says into a team.
+func (s *TeamSpec) Apply(t *Team) {
+	t.Name = s.Name
+	if s.Description != nil {
+		t.Description = *s.Description
+	}
+	for _, u := range []struct{ from, to *OSUpdates }{
+		{s.MacOSUpdates, &t.Settings.MacOSUpdates}, {s.IOSUpdates, &t.Settings.IOSUpdates}, {s.IPadOSUpdates, &t.Settings.IPadOSUpdates},
+	} {
+		if u.from != nil {
+			*u.to = *u.from
+		}
+	}
+}
+
 // Transfer moves hosts into a scope.
 type Transfer struct {
 	TeamID TeamID // NoTeam: out of any team

@@ -33,6 +33,10 @@ type Options struct {
 	Explainer   Explainer
 	Planner     Planner
 	Histories   Histories
+	Teams       Teams
+	Secrets     EnrollSecrets
+	Labels      Labels
+	Profiles    Profiles
 	Version     apiv1.Version
 	Now         func() time.Time // nil: time.Now
 
@@ -53,6 +57,13 @@ const (
 	// commandBytes bounds a command: the largest that devices take, in base64,
 	// and the UUIDs of very many hosts.
 	commandBytes = 16 << 20
+	// profileBytes bounds an upload; the profile in it is bounded where it is
+	// read.
+	profileBytes = 2 << 20
+	// batchBytes bounds all profiles of a team, in base64.
+	batchBytes = 64 << 20
+	// hostsBytes bounds the ids or names of very many hosts.
+	hostsBytes = 16 << 20
 	// loginBytes bounds what anybody may send.
 	loginBytes = 16 << 10
 	// bodyTimeout is how long a body may take to arrive.
@@ -72,6 +83,10 @@ type api struct {
 	explainer   Explainer
 	planner     Planner
 	histories   Histories
+	teams       Teams
+	secrets     EnrollSecrets
+	labels      Labels
+	profiles    Profiles
 	version     apiv1.Version
 	now         func() time.Time
 
@@ -82,14 +97,26 @@ type api struct {
 // API is the REST API as an HTTP handler.
 type API struct {
 	main *http.ServeMux
-	// exact is asked first for paths that contain its marker: ServeMux
+	// exact is asked first for paths that contain one of its markers: ServeMux
 	// refuses hosts/identifier/{x} next to hosts/{id}/mdm.
 	exact   *http.ServeMux
 	openAPI []byte
 }
 
-// exactMarker is part of every path in API.exact.
-const exactMarker = "/hosts/identifier/"
+// exactMarkers are parts of every path in API.exact.
+func exactMarkers() [2]string {
+	return [2]string{"/hosts/identifier/", "/configuration_profiles/resend/"}
+}
+
+// muxOf is the mux for a path.
+func (s *API) muxOf(path string) *http.ServeMux {
+	for _, marker := range exactMarkers() {
+		if strings.Contains(path, marker) {
+			return s.exact
+		}
+	}
+	return s.main
+}
 
 // New builds the API.
 func New(o Options) (*API, error) {
@@ -98,6 +125,7 @@ func New(o Options) (*API, error) {
 		access: o.Access, users: o.Users, sessions: o.Sessions, hosts: o.Hosts, commands: o.Commands,
 		enrollments: o.Enrollments, push: o.Push, settings: o.Settings, version: o.Version, now: o.Now,
 		explainer: o.Explainer, planner: o.Planner, histories: o.Histories,
+		teams: o.Teams, secrets: o.Secrets, labels: o.Labels, profiles: o.Profiles,
 		bodyBytes:      orDefault(o.BodyBytes, DefaultBodyBytes),
 		pageSize:       orDefault(o.PageSize, DefaultPageSize),
 		commandTargets: orDefault(o.CommandTargets, DefaultCommandTargets),
@@ -151,22 +179,14 @@ func humaConfig() huma.Config {
 
 // Handle implements huma.Adapter.
 func (s *API) Handle(op *huma.Operation, handler func(huma.Context)) {
-	mux := s.main
-	if strings.Contains(op.Path, exactMarker) {
-		mux = s.exact
-	}
-	mux.HandleFunc(op.Method+" "+op.Path, func(w http.ResponseWriter, r *http.Request) {
+	s.muxOf(op.Path).HandleFunc(op.Method+" "+op.Path, func(w http.ResponseWriter, r *http.Request) {
 		handler(humago.NewContext(op, r, w))
 	})
 }
 
 // ServeHTTP answers every path of the API; others with 404 in JSON.
 func (s *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if strings.Contains(r.URL.Path, exactMarker) {
-		s.exact.ServeHTTP(w, r)
-		return
-	}
-	s.main.ServeHTTP(w, r)
+	s.muxOf(r.URL.Path).ServeHTTP(w, r)
 }
 
 // Mount puts the API on the server's mux.
@@ -181,10 +201,7 @@ func (s *API) OpenAPI() []byte { return s.openAPI }
 
 // notFound tells an unknown path from a known one with another method.
 func (s *API) notFound(w http.ResponseWriter, r *http.Request) {
-	mux := s.main
-	if strings.Contains(r.URL.Path, exactMarker) {
-		mux = s.exact
-	}
+	mux := s.muxOf(r.URL.Path)
 	var allowed []string
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		probe := r.Clone(r.Context())

@@ -2,9 +2,7 @@ package httpapi
 
 import (
 	"context"
-	"encoding/json"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +27,8 @@ func (a *api) config(ctx context.Context, s fleet.Settings) (*body[apiv1.Config]
 	return reply(apiv1.Config{
 		OrgInfo:        apiv1.OrgInfo{OrgName: s.OrgName, OrgLogoURL: s.OrgLogoURL, OrgLogoURLLight: s.OrgLogoURLLight, ContactURL: s.ContactURL},
 		ServerSettings: apiv1.ServerSettings{ServerURL: s.ServerURL, LiveQueryDisabled: true, QueryReportsDisabled: true, ScriptsDisabled: true, AIFeaturesDisabled: true},
-		MDM:            apiv1.MDMConfig{AppleServerURL: s.AppleServerURL, EnabledAndConfigured: err == nil},
+		MDM: apiv1.MDMConfig{AppleServerURL: s.AppleServerURL, EnabledAndConfigured: err == nil, MacOSUpdates: toUpdates(s.NoTeam.MacOSUpdates),
+			IOSUpdates: toUpdates(s.NoTeam.IOSUpdates), IPadOSUpdates: toUpdates(s.NoTeam.IPadOSUpdates)},
 		// Clients ask for a licence before they use half of what they know.
 		License: apiv1.License{Tier: "premium", Organization: s.OrgName, Expiration: time.Date(2100, time.January, 1, 0, 0, 0, 0, time.UTC), Note: "Muster needs no license"},
 	}), nil
@@ -45,7 +44,7 @@ type modifyConfigInput struct {
 
 func (a *api) modifyConfig(ctx context.Context, in *modifyConfigInput) (*body[apiv1.Config], error) {
 	if !in.Force {
-		if err := refuseUnknownKeys(in.RawBody); err != nil {
+		if err := refuseUnknownKeys(in.RawBody, reflect.TypeFor[apiv1.Config]()); err != nil {
 			return nil, err
 		}
 	}
@@ -88,46 +87,8 @@ func patchSettings(s *fleet.Settings, patch apiv1.ConfigPatch) error {
 			s.AppleServerURL = url
 		}
 	}
+	if p := patch.MDM; p != nil {
+		patchUpdates(&s.NoTeam, p.MacOSUpdates, p.IOSUpdates, p.IPadOSUpdates)
+	}
 	return nil
-}
-
-// refuseUnknownKeys names every key that the configuration does not have, so
-// that nobody believes in a setting that was dropped.
-func refuseUnknownKeys(raw []byte) error {
-	var sent map[string]any
-	if err := json.Unmarshal(raw, &sent); err != nil {
-		return fleet.Errorf(fleet.KindBadRequest, "The body is not a JSON object.")
-	}
-	unknown := unknownKeys("", sent, reflect.TypeFor[apiv1.Config]())
-	if len(unknown) == 0 {
-		return nil
-	}
-	slices.Sort(unknown)
-	err := &fleet.Error{Kind: fleet.KindInvalid}
-	for _, key := range unknown {
-		err.Fields = append(err.Fields, fleet.FieldError{Name: key, Reason: "is not a setting of this server"})
-	}
-	return err
-}
-
-// unknownKeys lists keys of sent, dotted, that the struct type has no field
-// for.
-func unknownKeys(prefix string, sent map[string]any, t reflect.Type) []string {
-	fields := map[string]reflect.Type{}
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		fields[name] = t.Field(i).Type
-	}
-	var out []string
-	for key, value := range sent {
-		field, ok := fields[key]
-		if !ok {
-			out = append(out, prefix+key)
-			continue
-		}
-		if inner, isObject := value.(map[string]any); isObject && field.Kind() == reflect.Struct && field.NumField() > 0 {
-			out = append(out, unknownKeys(prefix+key+".", inner, field)...)
-		}
-	}
-	return out
 }

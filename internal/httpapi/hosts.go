@@ -22,6 +22,10 @@ type HostFilterInput struct {
 	MDMEnrollmentStatus string          `query:"mdm_enrollment_status" enum:"manual,automatic,personal,enrolled,pending,unenrolled"`
 	MDMName             string          `query:"mdm_name" maxLength:"255" doc:"Fleet stands for this server"`
 	ConnectedToFleet    bool            `query:"connected_to_fleet" doc:"Only hosts enrolled in this server"`
+	OSSettings          string          `query:"os_settings" enum:"verified,verifying,pending,failed" doc:"By the worst status of the host's profiles; without a team: of hosts that have none"`
+	MacOSSettings       string          `query:"macos_settings" enum:"verified,verifying,pending,failed" doc:"The older name of os_settings"`
+	ProfileUUID         string          `query:"profile_uuid" maxLength:"64" doc:"Hosts that have this profile or declaration, or are to get it"`
+	ProfileStatus       string          `query:"profile_status" enum:"verified,verifying,pending,failed" doc:"Only those on which profile_uuid has this status"`
 }
 
 // IgnoredHostInput are parameters that clients send and that select nothing.
@@ -59,12 +63,51 @@ func (a *api) listHosts(ctx context.Context, in *listHostsInput) (*body[apiv1.Ho
 	if err != nil {
 		return nil, err
 	}
-	out.Hosts, out.Meta = make([]apiv1.Host, 0, len(hosts)), toMeta(meta)
-	now := a.now()
-	for i := range hosts {
-		out.Hosts = append(out.Hosts, toHost(&hosts[i], now))
+	out.Meta = toMeta(meta)
+	if out.Hosts, err = a.toHosts(ctx, hosts); err != nil {
+		return nil, err
 	}
 	return reply(out), nil
+}
+
+// toHosts shows hosts with the names of their teams, which are looked up
+// together.
+func (a *api) toHosts(ctx context.Context, hosts []fleet.Host) ([]apiv1.Host, error) {
+	var ids []fleet.TeamID
+	for i := range hosts {
+		if id := hosts[i].TeamID; id != fleet.NoTeam && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	names, err := a.teams.Names(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	out, now := make([]apiv1.Host, 0, len(hosts)), a.now()
+	for i := range hosts {
+		h := toHost(&hosts[i], now)
+		h.TeamName = textOrNull(names[hosts[i].TeamID])
+		out = append(out, h)
+	}
+	return out, nil
+}
+
+// hostDetail shows a host with its team and its profiles.
+func (a *api) hostDetail(ctx context.Context, h *fleet.HostDetail) (*body[apiv1.HostResponse], error) {
+	out := toHostDetail(h, a.now())
+	if h.TeamID != fleet.NoTeam {
+		names, err := a.teams.Names(ctx, []fleet.TeamID{h.TeamID})
+		if err != nil {
+			return nil, err
+		}
+		out.TeamName = textOrNull(names[h.TeamID])
+	}
+	items, err := a.profiles.HostItems(ctx, h.ID)
+	if err != nil {
+		return nil, err
+	}
+	out.MDM.Profiles = toHostProfiles(items, h.Platform)
+	return reply(apiv1.HostResponse{Host: out}), nil
 }
 
 func toMeta(m fleet.PageMeta) apiv1.Meta {
@@ -102,6 +145,9 @@ func (a *api) hostFilter(in HostFilterInput) (f fleet.HostFilter, some bool, err
 			f.TeamID = &id
 		}
 	}
+	if err := settingsFilter(&f, in); err != nil {
+		return f, false, err
+	}
 	known := []fleet.Platform{fleet.PlatformDarwin, fleet.PlatformIOS, fleet.PlatformIPadOS, fleet.PlatformWindows}
 	for _, name := range splitComma(in.Platform) {
 		if !slices.Contains(known, fleet.Platform(name)) {
@@ -109,17 +155,7 @@ func (a *api) hostFilter(in HostFilterInput) (f fleet.HostFilter, some bool, err
 		}
 		f.Platforms = append(f.Platforms, fleet.Platform(name))
 	}
-	now := a.now()
-	switch in.Status {
-	case "online":
-		f.SeenAfter = now.Add(-onlineWithin)
-	case "offline":
-		f.SeenBefore = now.Add(-onlineWithin)
-	case "mia", "missing":
-		f.SeenBefore = now.Add(-missingAfter)
-	case "new":
-		f.CreatedAfter = now.Add(-newWithin)
-	}
+	a.byStatus(&f, in.Status)
 	f.MDM = mdmStatuses(in.MDMEnrollmentStatus)
 	if in.ConnectedToFleet {
 		on := mdmStatuses("enrolled")
@@ -133,6 +169,48 @@ func (a *api) hostFilter(in HostFilterInput) (f fleet.HostFilter, some bool, err
 	}
 	// Hosts in somebody else's MDM are not known here.
 	return f, in.MDMName == "" || strings.EqualFold(in.MDMName, mdmName), nil
+}
+
+// byStatus selects by the last contact; it reports false for a status that
+// there is not.
+func (a *api) byStatus(f *fleet.HostFilter, status string) bool {
+	now := a.now()
+	switch status {
+	case "":
+	case "online":
+		f.SeenAfter = now.Add(-onlineWithin)
+	case "offline":
+		f.SeenBefore = now.Add(-onlineWithin)
+	case "mia", "missing":
+		f.SeenBefore = now.Add(-missingAfter)
+	case "new":
+		f.CreatedAfter = now.Add(-newWithin)
+	default:
+		return false
+	}
+	return true
+}
+
+// settingsFilter selects by what became of profiles. A summary is of one
+// team, and so are the hosts behind its numbers: without a team, of those that
+// have none.
+func settingsFilter(f *fleet.HostFilter, in HostFilterInput) error {
+	if in.OSSettings != "" && in.MacOSSettings != "" && in.OSSettings != in.MacOSSettings {
+		return fleet.FieldErrorf(fleet.KindBadRequest, "macos_settings", "is another name of os_settings: give one of them")
+	}
+	f.Items = itemStatus(in.OSSettings + in.MacOSSettings)
+	if in.OSSettings != "" {
+		f.Items = itemStatus(in.OSSettings)
+	}
+	if f.Items != 0 && f.TeamID == nil {
+		none := fleet.NoTeam
+		f.TeamID = &none
+	}
+	if in.ProfileStatus != "" && in.ProfileUUID == "" {
+		return fleet.FieldErrorf(fleet.KindBadRequest, "profile_status", "is about one profile: give profile_uuid as well")
+	}
+	f.ItemUUID, f.ItemStatus = in.ProfileUUID, itemStatus(in.ProfileStatus)
+	return nil
 }
 
 func mdmStatuses(name string) []fleet.MDMStatus {
@@ -163,7 +241,7 @@ func (a *api) getHost(ctx context.Context, in *getHostInput) (*body[apiv1.HostRe
 	if err != nil {
 		return nil, err
 	}
-	return reply(apiv1.HostResponse{Host: toHostDetail(host, a.now())}), nil
+	return a.hostDetail(ctx, host)
 }
 
 type identifierInput struct {
@@ -176,7 +254,7 @@ func (a *api) getHostByIdentifier(ctx context.Context, in *identifierInput) (*bo
 	if err != nil {
 		return nil, err
 	}
-	return reply(apiv1.HostResponse{Host: toHostDetail(host, a.now())}), nil
+	return a.hostDetail(ctx, host)
 }
 
 func (a *api) deleteHost(ctx context.Context, in *IDInput) (*body[apiv1.Empty], error) {

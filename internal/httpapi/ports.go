@@ -93,3 +93,71 @@ type Settings interface {
 	// nothing is stored.
 	Update(ctx context.Context, actor fleet.Actor, change func(*fleet.Settings) error, dryRun bool) (fleet.Settings, error)
 }
+
+// Teams keeps teams and who is in which. An unknown team is KindNotFound.
+type Teams interface {
+	List(ctx context.Context, page fleet.Page, query string) ([]fleet.Team, fleet.PageMeta, error)
+	Team(ctx context.Context, id fleet.TeamID) (*fleet.Team, error)
+	TeamByName(ctx context.Context, name string) (*fleet.Team, error)
+	// Names leaves out teams that do not exist.
+	Names(ctx context.Context, ids []fleet.TeamID) (map[fleet.TeamID]string, error)
+	Create(ctx context.Context, actor fleet.Actor, team fleet.Team) (*fleet.Team, error)
+	Update(ctx context.Context, actor fleet.Actor, id fleet.TeamID, change func(*fleet.Team) error, dry bool) (*fleet.Team, error)
+	// Apply creates and changes teams by name; with dry it only checks.
+	Apply(ctx context.Context, actor fleet.Actor, specs []fleet.TeamSpec, dry bool) (map[string]fleet.TeamID, error)
+	Delete(ctx context.Context, actor fleet.Actor, id fleet.TeamID) error
+	// Transfer moves hosts. expected, if not negative, must be their number.
+	Transfer(ctx context.Context, actor fleet.Actor, team fleet.TeamID, hosts []fleet.HostID, expected int) error
+	TransferByFilter(ctx context.Context, actor fleet.Actor, team fleet.TeamID, f fleet.HostFilter, expected int) (int, error)
+	// Select refuses a filter that selects by nothing.
+	Select(ctx context.Context, f fleet.HostFilter) ([]fleet.HostID, error)
+}
+
+// EnrollSecrets are the secrets by which agents join a team.
+type EnrollSecrets interface {
+	Secrets(ctx context.Context, team fleet.TeamID) ([]fleet.EnrollSecret, error)
+	// Check refuses what Set would; a negative team is one that is to come.
+	Check(ctx context.Context, team fleet.TeamID, secrets []string) error
+	Set(ctx context.Context, actor fleet.Actor, team fleet.TeamID, secrets []string) ([]fleet.EnrollSecret, error)
+}
+
+// Labels keeps labels and their members. An unknown label is KindNotFound.
+type Labels interface {
+	List(ctx context.Context, page fleet.Page, withCounts bool) ([]fleet.Label, fleet.PageMeta, error)
+	Label(ctx context.Context, id fleet.LabelID) (*fleet.Label, error)
+	LabelByName(ctx context.Context, name string) (*fleet.Label, error)
+	Create(ctx context.Context, actor fleet.Actor, label fleet.Label, members []fleet.HostID) (*fleet.Label, error)
+	Update(ctx context.Context, actor fleet.Actor, id fleet.LabelID, change func(*fleet.Label) error, members *[]fleet.HostID) (*fleet.Label, error)
+	Apply(ctx context.Context, actor fleet.Actor, specs []fleet.LabelSpec) error
+	Delete(ctx context.Context, actor fleet.Actor, id fleet.LabelID) error
+	SetHostLabels(ctx context.Context, actor fleet.Actor, host fleet.HostID, names []string, member bool) error
+	// Resolve finds hosts by serial, UUID or name.
+	Resolve(ctx context.Context, identifiers []string) ([]fleet.HostID, error)
+}
+
+// Profiles keeps configuration profiles, declarations and custom secrets, and
+// tells what became of them on hosts. An unknown item is KindNotFound.
+type Profiles interface {
+	Create(ctx context.Context, actor fleet.Actor, team fleet.TeamID, u fleet.ProfileUpload) (*fleet.Item, error)
+	Replace(ctx context.Context, actor fleet.Actor, uuid string, u fleet.ProfileUpload) (*fleet.Item, error)
+	Delete(ctx context.Context, actor fleet.Actor, uuid string) error
+	Item(ctx context.Context, uuid string) (*fleet.Item, error)
+	ItemByID(ctx context.Context, id fleet.ItemID) (*fleet.Item, error)
+	List(ctx context.Context, f fleet.ItemFilter) ([]*fleet.Item, fleet.PageMeta, error)
+	Content(ctx context.Context, uuid string) (*fleet.Item, []byte, error)
+	// Set replaces a scope's items, all together; with dry it only says what
+	// it would do.
+	Set(ctx context.Context, actor fleet.Actor, team fleet.TeamID, uploads []fleet.ProfileUpload, dry bool, assumed []string) ([]fleet.ItemChange, error)
+	Steer(ctx context.Context, actor fleet.Actor, uuid, action, why string) (*fleet.Item, error)
+
+	Summary(ctx context.Context, team fleet.TeamID) (fleet.ItemStatusCounts, error)
+	ItemStatus(ctx context.Context, uuid string) (fleet.ItemStatusCounts, error)
+	HostsOf(ctx context.Context, uuid string, f fleet.ItemHostFilter) ([]fleet.ItemHost, fleet.PageMeta, error)
+	HostItems(ctx context.Context, host fleet.HostID) ([]fleet.HostItemDetail, error)
+	Resend(ctx context.Context, actor fleet.Actor, host fleet.HostID, uuid string) error
+	ResendFailed(ctx context.Context, actor fleet.Actor, uuid, match string) error
+
+	Variables(ctx context.Context) ([]fleet.Variable, error)
+	SetVariables(ctx context.Context, actor fleet.Actor, values map[string]string, dry bool) error
+	DeleteVariable(ctx context.Context, actor fleet.Actor, name string) error
+}

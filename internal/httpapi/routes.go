@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"reflect"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -23,7 +24,8 @@ type route struct {
 	multipart  bool // takes files
 	strict     bool // an unknown query parameter is an error
 	deprecated bool
-	file       string // media type of an answer that is a file
+	file       string       // media type of an answer that is a file
+	orJSON     reflect.Type // what an answer that may be a file is otherwise
 }
 
 // prefixes are what ~ stands for; the first is the documented one.
@@ -61,8 +63,11 @@ func (a *api) register(h huma.API, rt route) {
 			op.Security = []map[string][]string{{"token": {}}}
 		}
 		if rt.file != "" {
-			op.Responses = map[string]*huma.Response{"200": {Description: "The file",
-				Content: map[string]*huma.MediaType{rt.file: {Schema: &huma.Schema{Type: "string", Format: "binary"}}}}}
+			content := map[string]*huma.MediaType{rt.file: {Schema: &huma.Schema{Type: "string", Format: "binary"}}}
+			if rt.orJSON != nil {
+				content["application/json"] = &huma.MediaType{Schema: h.OpenAPI().Components.Schemas.Schema(rt.orJSON, true, "")}
+			}
+			op.Responses = map[string]*huma.Response{"200": {Description: "The file", Content: content}}
 		}
 		rt.bind(h, op)
 	}
@@ -89,6 +94,10 @@ func (a *api) routes() []route {
 		{"Login", a.loginRoutes()},
 		{"Users", a.userRoutes()},
 		{"Hosts", a.hostRoutes()},
+		{"Teams", a.teamRoutes()},
+		{"Labels", a.labelRoutes()},
+		{"Profiles", a.profileRoutes()},
+		{"Custom variables", a.variableRoutes()},
 		{"Commands", a.commandRoutes()},
 		{"Plan and explain", a.explainRoutes()},
 		{"Enrollment", a.enrollmentRoutes()},

@@ -78,10 +78,112 @@ func (l *Labels) Create(ctx context.Context, actor fleet.Actor, label fleet.Labe
 	if label.Kind != fleet.LabelManual && len(members) > 0 {
 		return nil, fleet.FieldErrorf(fleet.KindInvalid, "hosts", "only a label without query and criteria has hosts of its own")
 	}
+	if err := l.checkMembers(ctx, members); err != nil {
+		return nil, err
+	}
 	if err := l.store.Create(ctx, &label, members, l.event(fleet.EventLabelCreated, actor, &label)); l.ring(err) != nil {
 		return nil, err
 	}
 	return l.Label(ctx, label.ID)
+}
+
+// checkMembers refuses hosts that do not exist.
+func (l *Labels) checkMembers(ctx context.Context, members []fleet.HostID) error {
+	if len(members) == 0 {
+		return nil
+	}
+	known, err := l.hosts.Exist(ctx, members)
+	if err != nil {
+		return err
+	}
+	if missing := without(members, known); len(missing) > 0 {
+		return fleet.FieldErrorf(fleet.KindNotFound, "host_ids", "there are no hosts %v: nothing was changed", missing)
+	}
+	return nil
+}
+
+// Apply makes labels what the specs say: those that do not exist are created,
+// no other is touched. What decides about membership cannot be changed.
+func (l *Labels) Apply(ctx context.Context, actor fleet.Actor, specs []fleet.LabelSpec) error {
+	type step struct {
+		id      fleet.LabelID
+		label   fleet.Label
+		members *[]fleet.HostID
+	}
+	steps := make([]step, 0, len(specs))
+	seen := map[string]bool{}
+	for _, spec := range specs {
+		label := spec.Label
+		if err := checkLabel(&label); err != nil {
+			return err
+		}
+		if seen[label.Name] {
+			return fleet.FieldErrorf(fleet.KindInvalid, "specs", "two specs are for the label %.100q: nothing was changed", label.Name)
+		}
+		seen[label.Name] = true
+		old, err := l.store.ByName(ctx, label.Name)
+		if err != nil {
+			return err
+		}
+		next := step{label: label}
+		if old != nil {
+			if err := sameRule(old, &label); err != nil {
+				return err
+			}
+			next.id = old.ID
+		}
+		if spec.Hosts != nil {
+			if label.Kind != fleet.LabelManual {
+				return fleet.FieldErrorf(fleet.KindInvalid, "hosts", "the members of %q follow from its query or criteria", label.Name)
+			}
+			hosts, err := l.Resolve(ctx, *spec.Hosts)
+			if err != nil {
+				return err
+			}
+			next.members = &hosts
+		}
+		steps = append(steps, next)
+	}
+	for _, s := range steps {
+		var err error
+		if s.id == 0 {
+			var members []fleet.HostID
+			if s.members != nil {
+				members = *s.members
+			}
+			_, err = l.Create(ctx, actor, s.label, members)
+		} else {
+			_, err = l.Update(ctx, actor, s.id, func(label *fleet.Label) error { label.Description = s.label.Description; return nil }, s.members)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sameRule refuses to change what decides about a label's members.
+func sameRule(old, next *fleet.Label) error {
+	switch {
+	case old.Builtin():
+		return fleet.FieldErrorf(fleet.KindInvalid, "name", "the label %q is built in and cannot be changed", old.Name)
+	case old.Kind != next.Kind || old.Query != next.Query || old.Platform != next.Platform || !sameCriteria(old.Criteria, next.Criteria):
+		return fleet.FieldErrorf(fleet.KindInvalid, "specs", "the query, criteria and platform of the label %q cannot be changed: delete it and create it again", old.Name)
+	}
+	return nil
+}
+
+func sameCriteria(a, b *fleet.Criteria) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	x, y := *a, *b
+	for _, c := range []*fleet.Criteria{&x, &y} {
+		if c.Operator == "" {
+			c.Operator = "="
+		}
+	}
+	return x == y
 }
 
 func checkLabel(label *fleet.Label) error {
@@ -142,6 +244,11 @@ func (l *Labels) Update(ctx context.Context, actor fleet.Actor, id fleet.LabelID
 	}
 	if members != nil && label.Kind != fleet.LabelManual {
 		return nil, fleet.FieldErrorf(fleet.KindInvalid, "hosts", "the members of %q follow from its query or criteria", label.Name)
+	}
+	if members != nil {
+		if err := l.checkMembers(ctx, *members); err != nil {
+			return nil, err
+		}
 	}
 	if err := l.store.Update(ctx, label, members, l.event(fleet.EventLabelChanged, actor, label)); l.ring(err) != nil {
 		return nil, err

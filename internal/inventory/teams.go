@@ -24,6 +24,7 @@ type TeamStore interface {
 	List(ctx context.Context, page fleet.Page, query string) ([]fleet.Team, fleet.PageMeta, error)
 	Team(ctx context.Context, id fleet.TeamID) (*fleet.Team, error)
 	ByName(ctx context.Context, name string) (*fleet.Team, error)
+	Names(ctx context.Context, ids []fleet.TeamID) (map[fleet.TeamID]string, error)
 	Create(ctx context.Context, t *fleet.Team, events ...fleet.Event) error
 	Update(ctx context.Context, t *fleet.Team, events ...fleet.Event) error
 	Delete(ctx context.Context, id fleet.TeamID, events ...fleet.Event) error
@@ -81,6 +82,61 @@ func (t *Teams) TeamByName(ctx context.Context, name string) (*fleet.Team, error
 		err = fleet.FieldErrorf(fleet.KindNotFound, "team_name", "there is no team named %.100q", name)
 	}
 	return team, err
+}
+
+// Names returns the names of teams; those that do not exist are missing.
+func (t *Teams) Names(ctx context.Context, ids []fleet.TeamID) (map[fleet.TeamID]string, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	return t.store.Names(ctx, ids)
+}
+
+// Apply makes teams what the specs say: those that do not exist are created,
+// no other is touched. Everything is checked before the first is changed; with
+// dry that is all. A team that does not exist yet has no key then.
+func (t *Teams) Apply(ctx context.Context, actor fleet.Actor, specs []fleet.TeamSpec, dry bool) (map[string]fleet.TeamID, error) {
+	out := make(map[string]fleet.TeamID, len(specs))
+	for i := range specs {
+		spec := &specs[i]
+		spec.Name = strings.TrimSpace(spec.Name)
+		if _, twice := out[spec.Name]; twice {
+			return nil, fleet.FieldErrorf(fleet.KindInvalid, "specs", "two specs are for the team %.100q: nothing was changed", spec.Name)
+		}
+		team, err := t.store.ByName(ctx, spec.Name)
+		if err != nil {
+			return nil, err
+		}
+		if team == nil {
+			team = &fleet.Team{}
+		}
+		spec.Apply(team)
+		if err := checkTeam(team); err != nil {
+			return nil, err
+		}
+		out[spec.Name] = team.ID
+	}
+	if dry {
+		return out, nil
+	}
+	for i := range specs {
+		spec := &specs[i]
+		id := out[spec.Name]
+		if id == 0 {
+			var team fleet.Team
+			spec.Apply(&team)
+			made, err := t.Create(ctx, actor, team)
+			if err != nil {
+				return nil, err
+			}
+			out[spec.Name] = made.ID
+			continue
+		}
+		if _, err := t.Update(ctx, actor, id, func(team *fleet.Team) error { spec.Apply(team); return nil }, false); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // Create makes a team. KindConflict: the name is taken.

@@ -24,6 +24,7 @@ const (
 type Items interface {
 	List(ctx context.Context, f fleet.ItemFilter) ([]*fleet.Item, fleet.PageMeta, error)
 	Item(ctx context.Context, uuid string) (*fleet.Item, error)
+	ItemByID(ctx context.Context, id fleet.ItemID) (*fleet.Item, error)
 	Content(ctx context.Context, sha [32]byte) ([]byte, error)
 	Version(ctx context.Context, id fleet.ItemID, version int) (*fleet.ItemVersion, error)
 	// Edit changes a scope's items as decide says after seeing the live ones,
@@ -244,6 +245,9 @@ func (s *Service) Replace(ctx context.Context, actor fleet.Actor, uuid string, u
 		if u.FileName == "" {
 			u.FileName = old.Name
 		}
+		if u.Name == "" {
+			u.Name = old.Name // a name may end like a file's
+		}
 	}
 	if u.Labels == nil {
 		u.Labels = keptLabels(old)
@@ -338,6 +342,16 @@ func (s *Service) Item(ctx context.Context, uuid string) (*fleet.Item, error) {
 		return nil, fleet.Errorf(fleet.KindNotFound, "there is no profile or declaration %.60q", uuid)
 	}
 	return i, nil
+}
+
+// ItemByID returns an item by the key that older clients know. KindNotFound:
+// there is none.
+func (s *Service) ItemByID(ctx context.Context, id fleet.ItemID) (*fleet.Item, error) {
+	i, err := s.items.ItemByID(ctx, id)
+	if err == nil && i == nil {
+		err = fleet.Errorf(fleet.KindNotFound, "there is no profile or declaration %d", id)
+	}
+	return i, err
 }
 
 // List returns one page of a scope's items.

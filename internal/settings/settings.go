@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/muster-mdm/muster/internal/fleet"
+	"github.com/muster-mdm/muster/internal/kit/wake"
 )
 
 // maxText bounds a name or URL.
@@ -31,11 +32,12 @@ type Service struct {
 	// fallback is the server's URL from the process configuration, for as
 	// long as nobody set one.
 	fallback string
+	bells    []*wake.Bell
 }
 
-// New returns the settings over a store.
-func New(store Store, fallbackURL string) *Service {
-	return &Service{store: store, fallback: strings.TrimRight(fallbackURL, "/")}
+// New returns the settings over a store. The bells ring after changes.
+func New(store Store, fallbackURL string, bells ...*wake.Bell) *Service {
+	return &Service{store: store, fallback: strings.TrimRight(fallbackURL, "/"), bells: bells}
 }
 
 // Settings returns the settings.
@@ -64,6 +66,11 @@ func (s *Service) Update(ctx context.Context, actor fleet.Actor, change func(*fl
 		}
 		return []fleet.Event{{Kind: fleet.EventConfigChanged, Actor: actor, Details: details}}, nil
 	}, dryRun)
+	if err == nil && !dryRun {
+		for _, b := range s.bells {
+			b.Ring()
+		}
+	}
 	if out.ServerURL == "" {
 		out.ServerURL = s.fallback
 	}

@@ -104,6 +104,19 @@ func hostWhere(f fleet.HostFilter) (string, []any) {
 	if !f.CreatedAfter.IsZero() {
 		add("h.created_at >= ?", micros(f.CreatedAfter))
 	}
+	if f.Items != 0 {
+		// The same words as those of ItemStatuses.Summary, whose numbers lead
+		// people here.
+		add("h.id IN (SELECT st.host_id FROM host_states st JOIN scopes sc ON sc.team_id = st.team_id WHERE "+worstItem("st")+" = ?)", int64(f.Items))
+	}
+	if f.ItemUUID != "" {
+		cond := "h.id IN (SELECT hi.host_id FROM host_items hi JOIN items it ON it.id = hi.item_id WHERE it.uuid = ?"
+		if f.ItemStatus == 0 {
+			add(cond+")", f.ItemUUID)
+		} else {
+			add(cond+" AND hi.status = ?)", f.ItemUUID, int64(f.ItemStatus))
+		}
+	}
 	if len(conds) == 0 {
 		return "", nil
 	}

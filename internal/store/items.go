@@ -119,6 +119,15 @@ func (i *Items) Item(ctx context.Context, uuid string) (*fleet.Item, error) {
 	return list[0], nil
 }
 
+// ItemByID returns a live item by its key; nil when there is none.
+func (i *Items) ItemByID(ctx context.Context, id fleet.ItemID) (*fleet.Item, error) {
+	list, err := i.db.view(ctx).items(" WHERE i.id = ? AND i.deleted_at = 0", int64(id))
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return list[0], nil
+}
+
 // Content returns a content by its SHA-256; nil when there is none.
 func (i *Items) Content(ctx context.Context, sha [32]byte) ([]byte, error) {
 	return i.db.view(ctx).content(sha)

@@ -39,6 +39,13 @@ func countStatuses(rows []statusCount) fleet.ItemStatusCounts {
 	return c
 }
 
+// worstItem is the status that stands for a host, given the name of
+// host_states and with scopes joined as sc: a host that is behind its scope's
+// revision is pending.
+func worstItem(states string) string {
+	return strings.ReplaceAll("CASE WHEN @.revision < sc.revision AND @.status > 0 AND @.status <> 4 THEN 1 ELSE @.status END", "@", states)
+}
+
 // Summary counts a scope's hosts by their worst item. Hosts that are behind
 // their scope's revision count as pending.
 func (i *ItemStatuses) Summary(ctx context.Context, team fleet.TeamID) (fleet.ItemStatusCounts, error) {

@@ -36,6 +36,15 @@ func (s *Secrets) Secret(ctx context.Context, ref fleet.SecretRef) (*fleet.Store
 	return &list[0], nil
 }
 
+// InScope returns the sealed values of a scope.
+func (s *Secrets) InScope(ctx context.Context, scope fleet.SecretScope) ([]fleet.StoredSecret, error) {
+	list, err := collect(s.db.view(ctx), scanSecret, secretSelect+" WHERE scope = ? ORDER BY name", string(scope))
+	if err != nil {
+		return nil, fmt.Errorf("read secrets of %s: %w", scope, err)
+	}
+	return list, nil
+}
+
 // Write stores or deletes sealed values and appends the events.
 func (s *Secrets) Write(ctx context.Context, writes []fleet.SecretWrite, events ...fleet.Event) error {
 	return s.db.update(ctx, func(t *session) error {

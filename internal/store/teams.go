@@ -98,6 +98,31 @@ func (t *Teams) ByName(ctx context.Context, name string) (*fleet.Team, error) {
 	return t.db.view(ctx).team("t.name = ?", name)
 }
 
+// Names returns the names of teams; those that do not exist are missing.
+func (t *Teams) Names(ctx context.Context, ids []fleet.TeamID) (map[fleet.TeamID]string, error) {
+	type row struct {
+		id   fleet.TeamID
+		name string
+	}
+	keys := make([]int64, len(ids))
+	for i, id := range ids {
+		keys[i] = int64(id)
+	}
+	out := make(map[fleet.TeamID]string, len(ids))
+	err := chunked(keys, func(chunk []int64) error {
+		rows, err := collect(t.db.view(ctx), func(r *sql.Rows) (v row, err error) { return v, r.Scan(&v.id, &v.name) },
+			"SELECT id, name FROM teams WHERE id IN ("+placeholders(len(chunk))+")", anys(chunk)...)
+		for _, v := range rows {
+			out[v.id] = v.name
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find names of teams: %w", err)
+	}
+	return out, nil
+}
+
 func (s *session) team(cond string, args ...any) (*fleet.Team, error) {
 	list, err := collect(s, scanTeam, teamSelect+" WHERE "+cond, args...)
 	if err != nil || len(list) == 0 {

@@ -280,3 +280,269 @@ func (f *Settings) Update(_ context.Context, _ fleet.Actor, change func(*fleet.S
 	}
 	return next, nil
 }
+
+// Teams knows the one of Team.
+type Teams struct {
+	Created  fleet.Team
+	Specs    []fleet.TeamSpec
+	Moved    []fleet.HostID
+	MovedTo  fleet.TeamID
+	Filter   fleet.HostFilter
+	Expected int
+	Deleted  fleet.TeamID
+	Asked    int // for names
+}
+
+// Team is a team of one Mac.
+func Team() *fleet.Team {
+	return &fleet.Team{ID: 3, Name: "Sales", Description: "People who sell", HostCount: 1, CreatedAt: Now(), UpdatedAt: Now(),
+		Settings: fleet.TeamSettings{MacOSUpdates: fleet.OSUpdates{MinimumVersion: "15.1", Deadline: "2026-03-01"}}}
+}
+
+func (f *Teams) List(context.Context, fleet.Page, string) ([]fleet.Team, fleet.PageMeta, error) {
+	return []fleet.Team{*Team()}, fleet.PageMeta{}, nil
+}
+func (f *Teams) Team(_ context.Context, id fleet.TeamID) (*fleet.Team, error) {
+	if id != Team().ID {
+		return nil, fleet.Errorf(fleet.KindNotFound, "there is no team %d", id)
+	}
+	return Team(), nil
+}
+func (f *Teams) TeamByName(_ context.Context, name string) (*fleet.Team, error) {
+	if name != Team().Name {
+		return nil, fleet.FieldErrorf(fleet.KindNotFound, "team_name", "there is no team named %q", name)
+	}
+	return Team(), nil
+}
+func (f *Teams) Names(_ context.Context, ids []fleet.TeamID) (map[fleet.TeamID]string, error) {
+	f.Asked++
+	return map[fleet.TeamID]string{Team().ID: Team().Name}, nil
+}
+func (f *Teams) Create(_ context.Context, _ fleet.Actor, team fleet.Team) (*fleet.Team, error) {
+	f.Created = team
+	team.ID = 4
+	return &team, nil
+}
+func (f *Teams) Update(ctx context.Context, _ fleet.Actor, id fleet.TeamID, change func(*fleet.Team) error, _ bool) (*fleet.Team, error) {
+	team, err := f.Team(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return team, change(team)
+}
+func (f *Teams) Apply(_ context.Context, _ fleet.Actor, specs []fleet.TeamSpec, dry bool) (map[string]fleet.TeamID, error) {
+	f.Specs = specs
+	out := map[string]fleet.TeamID{}
+	for _, s := range specs {
+		switch {
+		case s.Name == Team().Name:
+			out[s.Name] = Team().ID
+		case dry:
+			out[s.Name] = 0
+		default:
+			out[s.Name] = 4
+		}
+	}
+	return out, nil
+}
+func (f *Teams) Delete(_ context.Context, _ fleet.Actor, id fleet.TeamID) error {
+	f.Deleted = id
+	return nil
+}
+func (f *Teams) Transfer(_ context.Context, _ fleet.Actor, team fleet.TeamID, hosts []fleet.HostID, expected int) error {
+	f.Moved, f.MovedTo, f.Expected = hosts, team, expected
+	return nil
+}
+func (f *Teams) TransferByFilter(_ context.Context, _ fleet.Actor, team fleet.TeamID, filter fleet.HostFilter, expected int) (int, error) {
+	f.Filter, f.MovedTo, f.Expected = filter, team, expected
+	return 1, nil
+}
+func (f *Teams) Select(_ context.Context, filter fleet.HostFilter) ([]fleet.HostID, error) {
+	f.Filter = filter
+	return []fleet.HostID{7}, nil
+}
+
+// EnrollSecrets knows one secret.
+type EnrollSecrets struct {
+	Kept []string
+	Team fleet.TeamID
+}
+
+func (f *EnrollSecrets) Secrets(context.Context, fleet.TeamID) ([]fleet.EnrollSecret, error) {
+	return []fleet.EnrollSecret{{Secret: "enroll-me", CreatedAt: Now()}}, nil
+}
+func (f *EnrollSecrets) Check(context.Context, fleet.TeamID, []string) error { return nil }
+func (f *EnrollSecrets) Set(_ context.Context, _ fleet.Actor, team fleet.TeamID, secrets []string) ([]fleet.EnrollSecret, error) {
+	f.Kept, f.Team = secrets, team
+	out := make([]fleet.EnrollSecret, 0, len(secrets))
+	for _, s := range secrets {
+		out = append(out, fleet.EnrollSecret{Secret: s, CreatedAt: Now()})
+	}
+	return out, nil
+}
+
+// Labels knows the one of Label.
+type Labels struct {
+	Created fleet.Label
+	Members []fleet.HostID
+	Specs   []fleet.LabelSpec
+	Named   []string
+	Member  bool
+	Deleted fleet.LabelID
+}
+
+// Label is a label whose hosts people name.
+func Label() *fleet.Label {
+	return &fleet.Label{ID: 9, Name: "Lab", Kind: fleet.LabelManual, HostCount: 1, CreatedAt: Now(), UpdatedAt: Now()}
+}
+
+func (f *Labels) List(context.Context, fleet.Page, bool) ([]fleet.Label, fleet.PageMeta, error) {
+	return []fleet.Label{{ID: 1, Name: "All Hosts", HostCount: 1}, *Label()}, fleet.PageMeta{}, nil
+}
+func (f *Labels) Label(_ context.Context, id fleet.LabelID) (*fleet.Label, error) {
+	if id != Label().ID {
+		return nil, fleet.Errorf(fleet.KindNotFound, "there is no label %d", id)
+	}
+	return Label(), nil
+}
+func (f *Labels) LabelByName(_ context.Context, name string) (*fleet.Label, error) {
+	if name != Label().Name {
+		return nil, fleet.FieldErrorf(fleet.KindNotFound, "name", "there is no label named %q", name)
+	}
+	return Label(), nil
+}
+func (f *Labels) Create(_ context.Context, _ fleet.Actor, label fleet.Label, members []fleet.HostID) (*fleet.Label, error) {
+	f.Created, f.Members = label, members
+	label.ID = 10
+	return &label, nil
+}
+func (f *Labels) Update(ctx context.Context, _ fleet.Actor, id fleet.LabelID, change func(*fleet.Label) error, members *[]fleet.HostID) (*fleet.Label, error) {
+	label, err := f.Label(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if members != nil {
+		f.Members = *members
+	}
+	return label, change(label)
+}
+func (f *Labels) Apply(_ context.Context, _ fleet.Actor, specs []fleet.LabelSpec) error {
+	f.Specs = specs
+	return nil
+}
+func (f *Labels) Delete(_ context.Context, _ fleet.Actor, id fleet.LabelID) error {
+	f.Deleted = id
+	return nil
+}
+func (f *Labels) SetHostLabels(_ context.Context, _ fleet.Actor, _ fleet.HostID, names []string, member bool) error {
+	f.Named, f.Member = names, member
+	return nil
+}
+func (f *Labels) Resolve(_ context.Context, identifiers []string) ([]fleet.HostID, error) {
+	out := make([]fleet.HostID, 0, len(identifiers))
+	for range identifiers {
+		out = append(out, 7)
+	}
+	return out, nil
+}
+
+// Profiles knows the one of Item.
+type Profiles struct {
+	Uploads  []fleet.ProfileUpload
+	Team     fleet.TeamID
+	Dry      bool
+	Assumed  []string
+	Replaced string
+	Deleted  string
+	Resent   string
+	Host     fleet.HostID
+	Match    string
+	Action   string
+	Filter   fleet.ItemHostFilter
+	Values   map[string]string
+}
+
+// Item is a profile in a rollout.
+func Item() *fleet.Item {
+	return &fleet.Item{ID: 12, UUID: "a-uuid", TeamID: 3, Kind: fleet.ItemProfile, Identifier: "com.example.wifi", Name: "Wi-Fi", Platforms: fleet.OnApple,
+		ItemVersion: fleet.ItemVersion{Version: 2, SHA256: [32]byte{1}, Spec: fleet.ItemSpec{Warnings: []string{"a password stands in clear"}}},
+		Labels:      []fleet.ItemLabel{{LabelID: 9, Name: "Lab", Mode: fleet.IncludeAny}, {Name: "Gone", Mode: fleet.ExcludeAny}},
+		Rollout: &fleet.Rollout{Rings: []fleet.Ring{{Percent: 5, Soak: 24 * time.Hour}, {Percent: 100}}, MinVerified: 0.9, MaxFailed: 0.05,
+			State: fleet.RolloutRunning, OpenedAt: Now()},
+		CreatedAt: Now(), UploadedAt: Now()}
+}
+
+func (f *Profiles) Create(_ context.Context, _ fleet.Actor, team fleet.TeamID, u fleet.ProfileUpload) (*fleet.Item, error) {
+	f.Team, f.Uploads = team, []fleet.ProfileUpload{u}
+	return Item(), nil
+}
+func (f *Profiles) Replace(ctx context.Context, _ fleet.Actor, uuid string, u fleet.ProfileUpload) (*fleet.Item, error) {
+	f.Replaced, f.Uploads = uuid, []fleet.ProfileUpload{u}
+	return f.Item(ctx, uuid)
+}
+func (f *Profiles) Delete(_ context.Context, _ fleet.Actor, uuid string) error {
+	f.Deleted = uuid
+	return nil
+}
+func (f *Profiles) Item(_ context.Context, uuid string) (*fleet.Item, error) {
+	if uuid != Item().UUID {
+		return nil, fleet.Errorf(fleet.KindNotFound, "there is no profile or declaration %q", uuid)
+	}
+	return Item(), nil
+}
+func (f *Profiles) ItemByID(_ context.Context, id fleet.ItemID) (*fleet.Item, error) {
+	if id != Item().ID {
+		return nil, fleet.Errorf(fleet.KindNotFound, "there is no profile or declaration %d", id)
+	}
+	return Item(), nil
+}
+func (f *Profiles) List(context.Context, fleet.ItemFilter) ([]*fleet.Item, fleet.PageMeta, error) {
+	return []*fleet.Item{Item()}, fleet.PageMeta{}, nil
+}
+func (f *Profiles) Content(ctx context.Context, uuid string) (*fleet.Item, []byte, error) {
+	item, err := f.Item(ctx, uuid)
+	return item, []byte("<plist/>"), err
+}
+func (f *Profiles) Set(_ context.Context, _ fleet.Actor, team fleet.TeamID, uploads []fleet.ProfileUpload, dry bool, assumed []string) ([]fleet.ItemChange, error) {
+	f.Team, f.Uploads, f.Dry, f.Assumed = team, uploads, dry, assumed
+	return []fleet.ItemChange{{Item: *Item(), What: fleet.ItemAdded}, {Item: *Item(), What: fleet.ItemRescoped}}, nil
+}
+func (f *Profiles) Steer(ctx context.Context, _ fleet.Actor, uuid, action, why string) (*fleet.Item, error) {
+	f.Action = action + " " + why
+	return f.Item(ctx, uuid)
+}
+func (f *Profiles) Summary(_ context.Context, team fleet.TeamID) (fleet.ItemStatusCounts, error) {
+	f.Team = team
+	return fleet.ItemStatusCounts{Verified: 1, Verifying: 2, Pending: 3, Failed: 4}, nil
+}
+func (f *Profiles) ItemStatus(context.Context, string) (fleet.ItemStatusCounts, error) {
+	return fleet.ItemStatusCounts{Verified: 1, Verifying: 2, Pending: 3, Failed: 4}, nil
+}
+func (f *Profiles) HostsOf(_ context.Context, _ string, filter fleet.ItemHostFilter) ([]fleet.ItemHost, fleet.PageMeta, error) {
+	f.Filter = filter
+	return []fleet.ItemHost{{Host: fleet.HostRef{ID: 7, UUID: "UDID-7", Serial: "C02ABC", Hostname: "adas-mac"},
+		HostItem: fleet.HostItem{Op: fleet.OpInstall, Status: fleet.ItemFailed, Version: 2, Detail: "no such network", ChangedAt: Now()}}}, fleet.PageMeta{}, nil
+}
+func (f *Profiles) HostItems(context.Context, fleet.HostID) ([]fleet.HostItemDetail, error) {
+	return []fleet.HostItemDetail{{UUID: "a-uuid", Name: "Wi-Fi", Identifier: "com.example.wifi", Kind: fleet.ItemProfile,
+		HostItem: fleet.HostItem{Op: fleet.OpInstall, Status: fleet.ItemVerified, ChangedAt: Now()}}}, nil
+}
+func (f *Profiles) Resend(_ context.Context, _ fleet.Actor, host fleet.HostID, uuid string) error {
+	f.Host, f.Resent = host, uuid
+	return nil
+}
+func (f *Profiles) ResendFailed(_ context.Context, _ fleet.Actor, uuid, match string) error {
+	f.Resent, f.Match = uuid, match
+	return nil
+}
+func (f *Profiles) Variables(context.Context) ([]fleet.Variable, error) {
+	return []fleet.Variable{{Name: "WIFI_PASSWORD", Version: 1, UpdatedAt: Now()}}, nil
+}
+func (f *Profiles) SetVariables(_ context.Context, _ fleet.Actor, values map[string]string, dry bool) error {
+	f.Values, f.Dry = values, dry
+	return nil
+}
+func (f *Profiles) DeleteVariable(_ context.Context, _ fleet.Actor, name string) error {
+	f.Deleted = name
+	return nil
+}
