@@ -88,9 +88,9 @@ func (c *Client) LabelSpec(ctx context.Context, name string) (apiv1.LabelSpec, e
 	return out.Specs, err
 }
 
-// ApplyLabelSpecs makes labels what the specs say.
-func (c *Client) ApplyLabelSpecs(ctx context.Context, specs []apiv1.LabelSpec) error {
-	return c.do(ctx, request{method: http.MethodPost, path: prefix + "/spec/labels", body: apiv1.LabelSpecsRequest{Specs: specs}})
+// ApplyLabelSpecs makes labels what the specs say; with dryRun it only checks.
+func (c *Client) ApplyLabelSpecs(ctx context.Context, specs []apiv1.LabelSpec, dryRun bool) error {
+	return c.do(ctx, request{method: http.MethodPost, path: prefix + "/spec/labels", query: flags(dryRun, false), body: apiv1.LabelSpecsRequest{Specs: specs}})
 }
 
 // AddHostLabels makes a host a member of labels whose hosts people name.

@@ -121,6 +121,13 @@ func (c *Client) TransferByFilter(ctx context.Context, team int64, filters apiv1
 	return out.HostCount, err
 }
 
+// CheckEnrollSecrets tells whether SetEnrollSecrets would take the secrets of
+// hosts without a team.
+func (c *Client) CheckEnrollSecrets(ctx context.Context, secrets []apiv1.EnrollSecret) error {
+	return c.do(ctx, request{method: http.MethodPost, path: prefix + "/spec/enroll_secret", query: flags(true, false),
+		body: apiv1.EnrollSecretSpec{Spec: apiv1.EnrollSecrets{Secrets: secrets}}})
+}
+
 func idOrNull(id int64) *int64 {
 	if id == 0 {
 		return nil

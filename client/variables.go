@@ -15,9 +15,13 @@ func (c *Client) CustomVariables(ctx context.Context) ([]apiv1.CustomVariable, e
 	return out.CustomVariables, err
 }
 
-// SetCustomVariables creates or changes custom variables; others stay.
-func (c *Client) SetCustomVariables(ctx context.Context, variables []apiv1.SetVariable, dryRun bool) error {
-	return c.do(ctx, request{method: http.MethodPut, path: prefix + "/spec/secret_variables", query: flags(dryRun, false), body: apiv1.SetVariablesRequest{Secrets: variables}})
+// SetCustomVariables creates or changes custom variables; others stay. It
+// returns the names of those that changed, or with dryRun would.
+func (c *Client) SetCustomVariables(ctx context.Context, variables []apiv1.SetVariable, dryRun bool) ([]string, error) {
+	var out apiv1.SetVariablesResponse
+	err := c.do(ctx, request{method: http.MethodPut, path: prefix + "/spec/secret_variables", query: flags(dryRun, false),
+		body: apiv1.SetVariablesRequest{Secrets: variables}, into: &out})
+	return out.Changed, err
 }
 
 // DeleteCustomVariable removes a custom variable; 409 while a profile uses it.

@@ -94,6 +94,8 @@ type PlanRequest struct {
 	TeamName      string        `json:"team_name,omitempty"`
 	Profiles      []PlanProfile `json:"configuration_profiles" nullable:"false"`
 	AssumeSecrets []string      `json:"assume_secrets,omitempty" doc:"Custom variables that will be set before it is applied"`
+	AssumeLabels  []string      `json:"assume_labels,omitempty" doc:"Labels that will be created before: who is a member is not known yet, so that hosts are held"`
+	NewTeam       bool          `json:"new_team,omitempty" doc:"The team of team_name does not exist yet: the profiles are checked as for an empty team"`
 }
 
 // PlanProfile is one profile or declaration of a plan.
@@ -109,6 +111,7 @@ type PlanProfile struct {
 type PlanResponse struct {
 	TeamID     int64      `json:"team_id"`
 	TeamName   string     `json:"team_name"`
+	NewTeam    bool       `json:"new_team,omitempty" doc:"The team does not exist yet"`
 	Revision   int64      `json:"revision" doc:"Of the team's profiles; applying with it is refused when they changed since"`
 	Hosts      int        `json:"hosts" doc:"Enrolled hosts of the team"`
 	HasChanges bool       `json:"has_changes"`

@@ -85,6 +85,7 @@ type ProfileBatchItem struct {
 type ProfileBatchRequest struct {
 	ConfigurationProfiles []ProfileBatchItem `json:"configuration_profiles" nullable:"false"`
 	AssumeSecrets         []string           `json:"assume_secrets,omitempty" doc:"With dry_run: custom variables that will be set before"`
+	AssumeLabels          []string           `json:"assume_labels,omitempty" doc:"With dry_run: labels that will be created before"`
 }
 
 // OldProfileBatchItem is one file of a batch in the older spelling.

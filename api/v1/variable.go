@@ -27,6 +27,11 @@ type SetVariableResponse struct {
 	Name string `json:"name"`
 }
 
+// SetVariablesResponse names the custom variables that changed, or would.
+type SetVariablesResponse struct {
+	Changed []string `json:"changed" nullable:"false"`
+}
+
 // SetVariablesRequest sets custom variables; others stay.
 type SetVariablesRequest struct {
 	Secrets []SetVariable `json:"secrets" nullable:"false"`

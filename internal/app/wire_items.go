@@ -49,17 +49,55 @@ type planner struct {
 }
 
 // Plan works a change out without making it.
-func (p planner) Plan(ctx context.Context, team fleet.TeamID, uploads []fleet.ProfileUpload, assumed []string) (*fleet.Preview, error) {
-	changes, err := p.profiles.Set(ctx, fleet.Actor{}, team, uploads, true, assumed)
-	if err != nil {
-		return nil, err
+func (p planner) Plan(ctx context.Context, team fleet.TeamID, uploads []fleet.ProfileUpload, o fleet.ItemSetOptions) (*fleet.Preview, error) {
+	o.Dry = true
+	for range maxPlanTries {
+		before, err := p.previewer.Revision(ctx, team)
+		if err != nil {
+			return nil, err
+		}
+		changes, err := p.profiles.Set(ctx, fleet.Actor{}, team, uploads, o)
+		if err != nil {
+			return nil, err
+		}
+		if o.NewTeam {
+			return newTeamPreview(changes), nil
+		}
+		preview, err := p.previewer.Preview(ctx, team, changes)
+		if err != nil || preview.Revision == before {
+			return preview, err
+		}
 	}
-	return p.previewer.Preview(ctx, team, changes)
+	return nil, fleet.Errorf(fleet.KindConflict, "the team's profiles keep changing: plan again in a moment")
 }
 
-// PlanTeam finds the team of a plan.
-func (p planner) PlanTeam(ctx context.Context, name string, id *int64) (fleet.TeamID, string, error) {
+// maxPlanTries bounds the tries to see a team's profiles at rest: the changes
+// and the revision of a plan must be of one state.
+const maxPlanTries = 5
+
+// newTeamPreview is that of a team without hosts.
+func newTeamPreview(changes []fleet.ItemChange) *fleet.Preview {
+	out := &fleet.Preview{}
+	for i := range changes {
+		out.Items = append(out.Items, fleet.PreviewItem{Item: changes[i].Item, What: changes[i].What})
+	}
+	return out
+}
+
+// PlanTeam finds the team of a plan. One that is new must not exist yet.
+func (p planner) PlanTeam(ctx context.Context, name string, id *int64, isNew bool) (fleet.TeamID, string, error) {
 	switch {
+	case isNew:
+		ids, err := p.teams.Apply(ctx, fleet.Actor{}, []fleet.TeamSpec{{Name: name}}, true)
+		if err != nil {
+			return 0, "", err
+		}
+		for name, id := range ids {
+			if id != 0 {
+				return 0, "", fleet.FieldErrorf(fleet.KindConflict, "new_team", "there is a team named %q already: plan again", name)
+			}
+		}
+		return 0, name, nil
 	case name != "" && !strings.EqualFold(name, fleet.NoTeamName):
 		team, err := p.teams.TeamByName(ctx, name)
 		if err != nil {

@@ -226,10 +226,26 @@ type ItemEdits struct {
 	Edit   []ItemUpload // with ID; a new Version brings its Content
 	Remove []ItemID
 	Events []Event
+	// Revision that the scope must have; 0: any. KindConflict: it changed.
+	Revision int64
 }
 
-// Empty reports whether there is nothing to do.
+// Empty reports whether there is nothing to do, revision apart.
 func (e *ItemEdits) Empty() bool { return len(e.Add)+len(e.Edit)+len(e.Remove) == 0 }
+
+// ItemSetOptions say how a scope's items are replaced.
+type ItemSetOptions struct {
+	// Dry only says what would happen.
+	Dry bool
+	// NewTeam, with Dry: the team does not exist yet.
+	NewTeam bool
+	// AssumeSecrets and AssumeLabels, with Dry, are names of secrets and labels
+	// that will be there before it is carried out.
+	AssumeSecrets []string
+	AssumeLabels  []string
+	// Revision that the scope must have; 0: any.
+	Revision int64
+}
 
 // ProfileUpload is a file that somebody uploads, with its scope.
 type ProfileUpload struct {

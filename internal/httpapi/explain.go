@@ -19,9 +19,10 @@ type Explainer interface {
 
 // Planner tells what a change would do before it is made.
 type Planner interface {
-	Plan(ctx context.Context, team fleet.TeamID, uploads []fleet.ProfileUpload, assumed []string) (*fleet.Preview, error)
+	Plan(ctx context.Context, team fleet.TeamID, uploads []fleet.ProfileUpload, o fleet.ItemSetOptions) (*fleet.Preview, error)
 	// PlanTeam finds a team by name; empty and "No team" are those without one.
-	PlanTeam(ctx context.Context, name string, id *int64) (fleet.TeamID, string, error)
+	// One that is new must not exist yet.
+	PlanTeam(ctx context.Context, name string, id *int64, isNew bool) (fleet.TeamID, string, error)
 }
 
 // Histories look back.
@@ -178,7 +179,7 @@ func toHistoryEvent(e fleet.Event) apiv1.HistoryEvent {
 }
 
 func (a *api) plan(ctx context.Context, in *body[apiv1.PlanRequest]) (*body[apiv1.PlanResponse], error) {
-	team, name, err := a.planner.PlanTeam(ctx, in.Body.TeamName, in.Body.TeamID)
+	team, name, err := a.planner.PlanTeam(ctx, in.Body.TeamName, in.Body.TeamID, in.Body.NewTeam)
 	if err != nil {
 		return nil, err
 	}
@@ -190,11 +191,14 @@ func (a *api) plan(ctx context.Context, in *body[apiv1.PlanRequest]) (*body[apiv
 		}
 		uploads = append(uploads, fleet.ProfileUpload{FileName: p.DisplayName, Name: p.DisplayName, Content: raw, Labels: planLabels(p)})
 	}
-	preview, err := a.planner.Plan(ctx, team, uploads, in.Body.AssumeSecrets)
+	preview, err := a.planner.Plan(ctx, team, uploads,
+		fleet.ItemSetOptions{Dry: true, NewTeam: in.Body.NewTeam, AssumeSecrets: bareNames(in.Body.AssumeSecrets), AssumeLabels: in.Body.AssumeLabels})
 	if err != nil {
 		return nil, err
 	}
-	return reply(toPlan(preview, name)), nil
+	out := toPlan(preview, name)
+	out.NewTeam = in.Body.NewTeam
+	return reply(out), nil
 }
 
 func planLabels(p apiv1.PlanProfile) []fleet.ItemLabel {

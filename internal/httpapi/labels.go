@@ -302,6 +302,7 @@ func (a *api) membersOf(ctx context.Context, label fleet.LabelID) ([]string, err
 }
 
 type labelSpecsInput struct {
+	DryRun  bool `query:"dry_run" doc:"Check, change nothing"`
 	RawBody []byte
 	Body    apiv1.LabelSpecsRequest
 }
@@ -325,7 +326,7 @@ func (a *api) applyLabelSpecs(ctx context.Context, in *labelSpecsInput) (*body[a
 		}
 		specs = append(specs, fleet.LabelSpec{Label: label, Hosts: s.Hosts})
 	}
-	if err := a.labels.Apply(ctx, actorOf(ctx), specs); err != nil {
+	if err := a.labels.Apply(ctx, actorOf(ctx), specs, in.DryRun); err != nil {
 		return nil, err
 	}
 	return reply(apiv1.Empty{}), nil

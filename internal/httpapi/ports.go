@@ -128,7 +128,7 @@ type Labels interface {
 	LabelByName(ctx context.Context, name string) (*fleet.Label, error)
 	Create(ctx context.Context, actor fleet.Actor, label fleet.Label, members []fleet.HostID) (*fleet.Label, error)
 	Update(ctx context.Context, actor fleet.Actor, id fleet.LabelID, change func(*fleet.Label) error, members *[]fleet.HostID) (*fleet.Label, error)
-	Apply(ctx context.Context, actor fleet.Actor, specs []fleet.LabelSpec) error
+	Apply(ctx context.Context, actor fleet.Actor, specs []fleet.LabelSpec, dry bool) error
 	Delete(ctx context.Context, actor fleet.Actor, id fleet.LabelID) error
 	SetHostLabels(ctx context.Context, actor fleet.Actor, host fleet.HostID, names []string, member bool) error
 	// Resolve finds hosts by serial, UUID or name.
@@ -147,7 +147,7 @@ type Profiles interface {
 	Content(ctx context.Context, uuid string) (*fleet.Item, []byte, error)
 	// Set replaces a scope's items, all together; with dry it only says what
 	// it would do.
-	Set(ctx context.Context, actor fleet.Actor, team fleet.TeamID, uploads []fleet.ProfileUpload, dry bool, assumed []string) ([]fleet.ItemChange, error)
+	Set(ctx context.Context, actor fleet.Actor, team fleet.TeamID, uploads []fleet.ProfileUpload, o fleet.ItemSetOptions) ([]fleet.ItemChange, error)
 	Steer(ctx context.Context, actor fleet.Actor, uuid, action, why string) (*fleet.Item, error)
 
 	Summary(ctx context.Context, team fleet.TeamID) (fleet.ItemStatusCounts, error)
@@ -158,6 +158,6 @@ type Profiles interface {
 	ResendFailed(ctx context.Context, actor fleet.Actor, uuid, match string) error
 
 	Variables(ctx context.Context) ([]fleet.Variable, error)
-	SetVariables(ctx context.Context, actor fleet.Actor, values map[string]string, dry bool) error
+	SetVariables(ctx context.Context, actor fleet.Actor, values map[string]string, dry bool) ([]string, error)
 	DeleteVariable(ctx context.Context, actor fleet.Actor, name string) error
 }

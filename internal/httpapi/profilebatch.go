@@ -20,6 +20,7 @@ type BatchInput struct {
 	TeamName  string `query:"team_name" maxLength:"255" doc:"The team by name, instead of team_id"`
 	FleetName string `query:"fleet_name" maxLength:"255" doc:"The newer name of team_name"`
 	DryRun    bool   `query:"dry_run" doc:"Check and list the changes, change nothing"`
+	Revision  int64  `query:"revision" minimum:"0" doc:"From a plan: refuse (409) when the team's profiles changed since; 0: do not look"`
 }
 
 // team is the team of a batch.
@@ -65,7 +66,7 @@ func (a *api) setProfiles(ctx context.Context, in *batchInput) (*batchOutput, er
 		items = append(items, apiv1.OldProfileBatchItem{Name: p.DisplayName, Contents: p.Profile, Labels: p.Labels, LabelsIncludeAll: p.LabelsIncludeAll,
 			LabelsIncludeAny: p.LabelsIncludeAny, LabelsExcludeAny: p.LabelsExcludeAny, Rollout: p.Rollout})
 	}
-	return a.setBatch(ctx, in.BatchInput, "configuration_profiles", items, in.Body.AssumeSecrets)
+	return a.setBatch(ctx, in.BatchInput, "configuration_profiles", items, in.Body.AssumeSecrets, in.Body.AssumeLabels)
 }
 
 type oldBatchInput struct {
@@ -84,7 +85,7 @@ func (a *api) setProfilesOld(ctx context.Context, in *oldBatchInput) (*batchOutp
 	if err != nil {
 		return nil, err
 	}
-	return a.setBatch(ctx, in.BatchInput, "profiles", items, in.Body.AssumeSecrets)
+	return a.setBatch(ctx, in.BatchInput, "profiles", items, in.Body.AssumeSecrets, nil)
 }
 
 // oldBatch reads a list of profiles, or the oldest form: an object of names
@@ -111,7 +112,16 @@ func oldBatch(raw json.RawMessage) ([]apiv1.OldProfileBatchItem, error) {
 	return items, refuseUnknownKeys([]byte(`{"Profiles":`+string(raw)+`}`), reflect.TypeOf(sent))
 }
 
-func (a *api) setBatch(ctx context.Context, in BatchInput, field string, items []apiv1.OldProfileBatchItem, assumed []string) (*batchOutput, error) {
+// bareNames are names of custom variables without their prefix.
+func bareNames(names []string) []string {
+	out := make([]string, 0, len(names))
+	for _, name := range names {
+		out = append(out, strings.TrimPrefix(name, secretPrefix))
+	}
+	return out
+}
+
+func (a *api) setBatch(ctx context.Context, in BatchInput, field string, items []apiv1.OldProfileBatchItem, assumed, labels []string) (*batchOutput, error) {
 	team, err := a.team(ctx, in)
 	if err != nil {
 		return nil, err
@@ -119,8 +129,8 @@ func (a *api) setBatch(ctx context.Context, in BatchInput, field string, items [
 	if len(assumed) > 0 && !in.DryRun {
 		return nil, fleet.FieldErrorf(fleet.KindBadRequest, "assume_secrets", "is for a dry run only")
 	}
-	for i, name := range assumed {
-		assumed[i] = strings.TrimPrefix(name, "FLEET_SECRET_")
+	if len(labels) > 0 && !in.DryRun {
+		return nil, fleet.FieldErrorf(fleet.KindBadRequest, "assume_labels", "is for a dry run only")
 	}
 	uploads := make([]fleet.ProfileUpload, 0, len(items))
 	for n, item := range items {
@@ -135,7 +145,8 @@ func (a *api) setBatch(ctx context.Context, in BatchInput, field string, items [
 		uploads = append(uploads, fleet.ProfileUpload{FileName: item.Name, Name: item.Name, Content: content, Rollout: rollout,
 			Labels: labelsOf(item.LabelsIncludeAll, item.LabelsIncludeAny, item.LabelsExcludeAny, item.Labels)})
 	}
-	changes, err := a.profiles.Set(ctx, actorOf(ctx), team, uploads, in.DryRun, assumed)
+	changes, err := a.profiles.Set(ctx, actorOf(ctx), team, uploads,
+		fleet.ItemSetOptions{Dry: in.DryRun, AssumeSecrets: bareNames(assumed), AssumeLabels: labels, Revision: in.Revision})
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (a *api) createVariable(ctx context.Context, in *body[apiv1.SetVariable]) (
 			return nil, fleet.FieldErrorf(fleet.KindConflict, "name", "there is a variable of that name: change it by PUT to spec/secret_variables")
 		}
 	}
-	if err := a.profiles.SetVariables(ctx, actorOf(ctx), map[string]string{name: in.Body.Value}, false); err != nil {
+	if _, err := a.profiles.SetVariables(ctx, actorOf(ctx), map[string]string{name: in.Body.Value}, false); err != nil {
 		return nil, err
 	}
 	return reply(apiv1.SetVariableResponse{Name: name}), nil
@@ -72,7 +72,7 @@ type setVariablesInput struct {
 	Body    apiv1.SetVariablesRequest
 }
 
-func (a *api) setVariables(ctx context.Context, in *setVariablesInput) (*body[apiv1.Empty], error) {
+func (a *api) setVariables(ctx context.Context, in *setVariablesInput) (*body[apiv1.SetVariablesResponse], error) {
 	if err := refuseUnknownKeys(in.RawBody, reflect.TypeFor[apiv1.SetVariablesRequest]()); err != nil {
 		return nil, err
 	}
@@ -84,8 +84,9 @@ func (a *api) setVariables(ctx context.Context, in *setVariablesInput) (*body[ap
 		}
 		values[name] = s.Value
 	}
-	if err := a.profiles.SetVariables(ctx, actorOf(ctx), values, in.DryRun); err != nil {
+	changed, err := a.profiles.SetVariables(ctx, actorOf(ctx), values, in.DryRun)
+	if err != nil {
 		return nil, err
 	}
-	return reply(apiv1.Empty{}), nil
+	return reply(apiv1.SetVariablesResponse{Changed: changed}), nil
 }

@@ -104,7 +104,8 @@ func (l *Labels) checkMembers(ctx context.Context, members []fleet.HostID) error
 
 // Apply makes labels what the specs say: those that do not exist are created,
 // no other is touched. What decides about membership cannot be changed.
-func (l *Labels) Apply(ctx context.Context, actor fleet.Actor, specs []fleet.LabelSpec) error {
+// Everything is checked before the first is changed; with dry that is all.
+func (l *Labels) Apply(ctx context.Context, actor fleet.Actor, specs []fleet.LabelSpec, dry bool) error {
 	type step struct {
 		id      fleet.LabelID
 		label   fleet.Label
@@ -143,6 +144,9 @@ func (l *Labels) Apply(ctx context.Context, actor fleet.Actor, specs []fleet.Lab
 			next.members = &hosts
 		}
 		steps = append(steps, next)
+	}
+	if dry {
+		return nil
 	}
 	for _, s := range steps {
 		var err error

@@ -3,6 +3,7 @@ package profile
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/muster-mdm/muster/internal/fleet"
@@ -29,37 +30,39 @@ func checkName(name string) error {
 }
 
 // SetVariables stores custom secrets; those with the value they have already
-// stay as they are. Items that use a changed one are sent again. With dry
-// only names and sizes are checked.
-func (s *Service) SetVariables(ctx context.Context, actor fleet.Actor, values map[string]string, dry bool) error {
+// stay as they are. Items that use a changed one are sent again. It returns
+// the names of those that change; with dry nothing does yet.
+func (s *Service) SetVariables(ctx context.Context, actor fleet.Actor, values map[string]string, dry bool) ([]string, error) {
 	if len(values) > maxSecrets {
-		return fleet.FieldErrorf(fleet.KindInvalid, "secrets", "%d secrets, at most %d are taken at once", len(values), maxSecrets)
+		return nil, fleet.FieldErrorf(fleet.KindInvalid, "secrets", "%d secrets, at most %d are taken at once", len(values), maxSecrets)
 	}
 	var writes []fleet.SecretWrite
+	changed := []string{}
 	for name, value := range values {
 		name = strings.TrimPrefix(name, "FLEET_SECRET_")
 		if err := checkName(name); err != nil {
-			return err
+			return nil, err
 		}
 		if len(value) == 0 || len(value) > maxSecret {
-			return fleet.FieldErrorf(fleet.KindInvalid, "value", "the value of %s has %d bytes: it must have 1 to %d", name, len(value), maxSecret)
+			return nil, fleet.FieldErrorf(fleet.KindInvalid, "value", "the value of %s has %d bytes: it must have 1 to %d", name, len(value), maxSecret)
 		}
 		ref := fleet.SecretRef{Scope: fleet.ScopeVariable, Name: name}
 		same, err := s.isSet(ctx, ref, value)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if same {
 			continue
 		}
 		sealed, err := s.sealer.Seal(ref, []byte(value))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		writes = append(writes, fleet.SecretWrite{Ref: ref, Value: sealed})
+		writes, changed = append(writes, fleet.SecretWrite{Ref: ref, Value: sealed}), append(changed, name)
 	}
+	slices.Sort(changed)
 	if dry || len(writes) == 0 {
-		return nil
+		return changed, nil
 	}
 	events := make([]fleet.Event, 0, len(writes))
 	for _, w := range writes {
@@ -69,7 +72,7 @@ func (s *Service) SetVariables(ctx context.Context, actor fleet.Actor, values ma
 	if err == nil {
 		s.plan.Ring()
 	}
-	return err
+	return changed, err
 }
 
 // isSet tells whether a secret has that value now.

@@ -81,7 +81,7 @@ func New(items Items, statuses Statuses, labels Labels, secrets Secrets, sealer 
 type Upload = fleet.ProfileUpload
 
 // prepare reads a file and resolves its labels.
-func (s *Service) prepare(ctx context.Context, team fleet.TeamID, uploads []Upload, assumed []string) ([]fleet.ItemUpload, error) {
+func (s *Service) prepare(ctx context.Context, team fleet.TeamID, uploads []Upload, o fleet.ItemSetOptions) ([]fleet.ItemUpload, error) {
 	var names []string
 	for _, u := range uploads {
 		for _, l := range u.Labels {
@@ -92,7 +92,12 @@ func (s *Service) prepare(ctx context.Context, team fleet.TeamID, uploads []Uplo
 	if err != nil {
 		return nil, err
 	}
-	set, err := s.secretNames(ctx, assumed)
+	for n, name := range o.AssumeLabels {
+		if _, there := known[name]; !there {
+			known[name] = fleet.LabelID(-1 - n) // stands for one that comes
+		}
+	}
+	set, err := s.secretNames(ctx, o.AssumeSecrets)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +191,7 @@ func scope(labels []fleet.ItemLabel, known map[string]fleet.LabelID) ([]fleet.It
 // Create adds an item. KindConflict: the scope has one of that name or
 // identifier.
 func (s *Service) Create(ctx context.Context, actor fleet.Actor, team fleet.TeamID, u Upload) (*fleet.Item, error) {
-	prepared, err := s.prepare(ctx, team, []Upload{u}, nil)
+	prepared, err := s.prepare(ctx, team, []Upload{u}, fleet.ItemSetOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +257,7 @@ func (s *Service) Replace(ctx context.Context, actor fleet.Actor, uuid string, u
 	if u.Labels == nil {
 		u.Labels = keptLabels(old)
 	}
-	prepared, err := s.prepare(ctx, old.TeamID, []Upload{u}, nil)
+	prepared, err := s.prepare(ctx, old.TeamID, []Upload{u}, fleet.ItemSetOptions{})
 	if err != nil {
 		return nil, err
 	}

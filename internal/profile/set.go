@@ -12,13 +12,12 @@ import (
 )
 
 // Set replaces all items of people in a scope, all together or not at all,
-// and says what it does to each. With dry it only says so. assumed are names
-// of secrets that will be set before it is carried out.
-func (s *Service) Set(ctx context.Context, actor fleet.Actor, team fleet.TeamID, uploads []Upload, dry bool, assumed []string) ([]fleet.ItemChange, error) {
+// and says what it does to each. KindConflict: its revision is another one.
+func (s *Service) Set(ctx context.Context, actor fleet.Actor, team fleet.TeamID, uploads []Upload, o fleet.ItemSetOptions) ([]fleet.ItemChange, error) {
 	if len(uploads) > maxItems {
 		return nil, fleet.FieldErrorf(fleet.KindInvalid, "profiles", "%d profiles, at most %d are taken", len(uploads), maxItems)
 	}
-	prepared, err := s.prepare(ctx, team, uploads, assumed)
+	prepared, err := s.prepare(ctx, team, uploads, o)
 	if err != nil {
 		return nil, err
 	}
@@ -26,16 +25,22 @@ func (s *Service) Set(ctx context.Context, actor fleet.Actor, team fleet.TeamID,
 		return nil, err
 	}
 	var changes []fleet.ItemChange
-	err = s.items.Edit(ctx, team, dry, func(live []*fleet.Item) (fleet.ItemEdits, error) {
+	decide := func(live []*fleet.Item) (fleet.ItemEdits, error) {
 		edits := s.diff(live, prepared, fleet.OwnedByAdmin, &changes)
+		edits.Revision = o.Revision
 		for _, c := range changes {
 			if kind := eventOf(c.What); kind != "" {
 				edits.Events = append(edits.Events, s.event(kind, actor, &c.Item))
 			}
 		}
 		return edits, check(live, &edits)
-	})
-	if err == nil && !dry {
+	}
+	if o.NewTeam {
+		_, err = decide(nil)
+		return changes, err
+	}
+	err = s.items.Edit(ctx, team, o.Dry, decide)
+	if err == nil && !o.Dry {
 		s.plan.Ring()
 	}
 	return changes, err

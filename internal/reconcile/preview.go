@@ -78,12 +78,29 @@ func (p *Previewer) Preview(ctx context.Context, team fleet.TeamID, changes []fl
 	return out, nil
 }
 
+// Revision is that of a scope now.
+func (p *Previewer) Revision(ctx context.Context, team fleet.TeamID) (int64, error) {
+	if err := p.reconciler.Refresh(ctx); err != nil {
+		return 0, err
+	}
+	return p.reconciler.Rules().catalog.Revisions[team], nil
+}
+
 // with returns the rules as they would be after the changes. New items get
 // keys that no stored one has.
 func (r *Rules) with(team fleet.TeamID, changes []fleet.ItemChange) (*Rules, map[string]fleet.ItemID) {
 	c := *r.catalog
 	c.ByTeam = maps.Clone(c.ByTeam)
 	c.Items = maps.Clone(c.Items)
+	c.Labels = maps.Clone(c.Labels)
+	for n := range changes {
+		for _, l := range changes[n].Item.Labels {
+			if l.LabelID < 0 {
+				// It does not exist yet: nobody's membership is known.
+				c.Labels[l.LabelID] = &fleet.Label{ID: l.LabelID, Name: l.Name, Kind: fleet.LabelDynamic}
+			}
+		}
+	}
 	added := map[string]fleet.ItemID{}
 	live := slices.Clone(c.ByTeam[team])
 	for n := range changes {

@@ -141,7 +141,8 @@ func (s *session) content(sha [32]byte) ([]byte, error) {
 
 // Edit changes the items of one scope, all together or not at all: decide
 // sees the live ones. With dry set nothing is written. KindConflict: two
-// items would have one name or identifier.
+// items would have one name or identifier, or the scope has not the revision
+// that the edits are for.
 func (i *Items) Edit(ctx context.Context, team fleet.TeamID, dry bool, decide func([]*fleet.Item) (fleet.ItemEdits, error)) error {
 	if dry {
 		live, err := i.db.view(ctx).items(" WHERE i.team_id = ? AND i.deleted_at = 0 ORDER BY i.id", int64(team))
@@ -152,7 +153,8 @@ func (i *Items) Edit(ctx context.Context, team fleet.TeamID, dry bool, decide fu
 		return err
 	}
 	err := i.db.update(ctx, func(s *session) error {
-		if err := s.lockScope(team); err != nil {
+		revision, err := s.lockScope(team)
+		if err != nil {
 			return err
 		}
 		live, err := s.items(" WHERE i.team_id = ? AND i.deleted_at = 0 ORDER BY i.id", int64(team))
@@ -162,6 +164,10 @@ func (i *Items) Edit(ctx context.Context, team fleet.TeamID, dry bool, decide fu
 		edits, err := decide(live)
 		if err != nil {
 			return err
+		}
+		if edits.Revision != 0 && edits.Revision != revision {
+			return fleet.FieldErrorf(fleet.KindConflict, "revision",
+				"the team's profiles changed since the plan was made (revision %d, now %d): plan again", edits.Revision, revision)
 		}
 		if !edits.Empty() {
 			if err := s.editItems(&edits); err != nil {
@@ -179,22 +185,21 @@ func (i *Items) Edit(ctx context.Context, team fleet.TeamID, dry bool, decide fu
 	return err
 }
 
-// lockScope lets edits of one scope take turns. KindNotFound: there is no
-// such team.
-func (s *session) lockScope(team fleet.TeamID) error {
+// lockScope lets edits of one scope take turns, and returns its revision.
+// KindNotFound: there is no such team.
+func (s *session) lockScope(team fleet.TeamID) (revision int64, err error) {
 	if team == fleet.EveryTeam {
-		return nil
+		return 0, nil
 	}
-	var revision int64
 	found, err := s.get("SELECT revision FROM scopes WHERE team_id = ?"+s.db.dialect.lockForUpdate(), []any{int64(team)}, &revision)
 	if err == nil && found && team != fleet.NoTeam {
 		var id int64
 		found, err = s.get("SELECT id FROM teams WHERE id = ?", []any{int64(team)}, &id)
 	}
 	if err == nil && !found {
-		return fleet.FieldErrorf(fleet.KindNotFound, "team_id", "there is no team %d", team)
+		err = fleet.FieldErrorf(fleet.KindNotFound, "team_id", "there is no team %d", team)
 	}
-	return err
+	return revision, err
 }
 
 func (s *session) editItems(e *fleet.ItemEdits) error {

@@ -30,7 +30,7 @@ func (e *Explainer) WhatIf(_ context.Context, _ fleet.HostID, q fleet.WhatIf) ([
 	return e.Items, nil
 }
 
-func (e *Explainer) Plan(_ context.Context, team fleet.TeamID, uploads []fleet.ProfileUpload, _ []string) (*fleet.Preview, error) {
+func (e *Explainer) Plan(_ context.Context, team fleet.TeamID, uploads []fleet.ProfileUpload, _ fleet.ItemSetOptions) (*fleet.Preview, error) {
 	e.Asked = uploads
 	if e.Preview == nil {
 		return &fleet.Preview{TeamID: team}, nil
@@ -38,7 +38,7 @@ func (e *Explainer) Plan(_ context.Context, team fleet.TeamID, uploads []fleet.P
 	return e.Preview, nil
 }
 
-func (e *Explainer) PlanTeam(_ context.Context, name string, _ *int64) (fleet.TeamID, string, error) {
+func (e *Explainer) PlanTeam(_ context.Context, name string, _ *int64, _ bool) (fleet.TeamID, string, error) {
 	return fleet.NoTeam, name, nil
 }
 

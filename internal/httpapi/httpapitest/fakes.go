@@ -6,6 +6,8 @@ package httpapitest
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -386,6 +388,7 @@ type Labels struct {
 	Created fleet.Label
 	Members []fleet.HostID
 	Specs   []fleet.LabelSpec
+	Dry     bool
 	Named   []string
 	Member  bool
 	Deleted fleet.LabelID
@@ -426,8 +429,8 @@ func (f *Labels) Update(ctx context.Context, _ fleet.Actor, id fleet.LabelID, ch
 	}
 	return label, change(label)
 }
-func (f *Labels) Apply(_ context.Context, _ fleet.Actor, specs []fleet.LabelSpec) error {
-	f.Specs = specs
+func (f *Labels) Apply(_ context.Context, _ fleet.Actor, specs []fleet.LabelSpec, dry bool) error {
+	f.Specs, f.Dry = specs, dry
 	return nil
 }
 func (f *Labels) Delete(_ context.Context, _ fleet.Actor, id fleet.LabelID) error {
@@ -452,6 +455,7 @@ type Profiles struct {
 	Team     fleet.TeamID
 	Dry      bool
 	Assumed  []string
+	Options  fleet.ItemSetOptions
 	Replaced string
 	Deleted  string
 	Resent   string
@@ -503,8 +507,9 @@ func (f *Profiles) Content(ctx context.Context, uuid string) (*fleet.Item, []byt
 	item, err := f.Item(ctx, uuid)
 	return item, []byte("<plist/>"), err
 }
-func (f *Profiles) Set(_ context.Context, _ fleet.Actor, team fleet.TeamID, uploads []fleet.ProfileUpload, dry bool, assumed []string) ([]fleet.ItemChange, error) {
-	f.Team, f.Uploads, f.Dry, f.Assumed = team, uploads, dry, assumed
+func (f *Profiles) Set(_ context.Context, _ fleet.Actor, team fleet.TeamID, uploads []fleet.ProfileUpload, o fleet.ItemSetOptions) ([]fleet.ItemChange, error) {
+	f.Team, f.Uploads, f.Dry, f.Assumed = team, uploads, o.Dry, o.AssumeSecrets
+	f.Options = o
 	return []fleet.ItemChange{{Item: *Item(), What: fleet.ItemAdded}, {Item: *Item(), What: fleet.ItemRescoped}}, nil
 }
 func (f *Profiles) Steer(ctx context.Context, _ fleet.Actor, uuid, action, why string) (*fleet.Item, error) {
@@ -538,9 +543,9 @@ func (f *Profiles) ResendFailed(_ context.Context, _ fleet.Actor, uuid, match st
 func (f *Profiles) Variables(context.Context) ([]fleet.Variable, error) {
 	return []fleet.Variable{{Name: "WIFI_PASSWORD", Version: 1, UpdatedAt: Now()}}, nil
 }
-func (f *Profiles) SetVariables(_ context.Context, _ fleet.Actor, values map[string]string, dry bool) error {
+func (f *Profiles) SetVariables(_ context.Context, _ fleet.Actor, values map[string]string, dry bool) ([]string, error) {
 	f.Values, f.Dry = values, dry
-	return nil
+	return slices.Sorted(maps.Keys(values)), nil
 }
 func (f *Profiles) DeleteVariable(_ context.Context, _ fleet.Actor, name string) error {
 	f.Deleted = name
