@@ -85,10 +85,12 @@ var rooms = []room{
 		doors:    []string{"crypto/x509", "net/http", "github.com/danielgtaylor/huma/v2", "software.sslmate.com/src/go-pkcs12"},
 		testOurs: []string{"internal/access", "internal/httpapi/httpapitest"}},
 	{path: "internal/httpapi/httpapitest", ours: []string{nouns, kit, api}},
+	// What a repository of YAML says; no server.
+	{path: "internal/gitops", ours: []string{api, "internal/codec/variables"}, doors: []string{"gopkg.in/yaml.v3"}},
 	// The command line reaches a server through client only. app and sim are
 	// for the commands that are a server or devices themselves, store and vault
 	// for those that work on the database without a server (db, keys).
-	{path: "internal/cli", ours: []string{api, "client", kit, "internal/config", "internal/app", "internal/store", "internal/vault", "sim/*"},
+	{path: "internal/cli", ours: []string{api, "client", kit, "internal/config", "internal/app", "internal/gitops", "internal/store", "internal/vault", "sim/*"},
 		doors: []string{"encoding/xml", "net/http", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "gopkg.in/yaml.v3"},
 		// Tests run it against the real API over stand-ins for its ports.
 		testOurs: []string{nouns, "internal/access", "internal/httpapi", "internal/httpapi/httpapitest"}},

@@ -17,7 +17,7 @@ const (
 	ExitAuth      = 3
 	ExitNotFound  = 4
 	ExitForbidden = 5
-	ExitChanges   = 7 // a plan or dry run found something to change
+	ExitChanges   = 7 // a plan found something to change
 )
 
 // ErrChanges ends a plan that found changes.
