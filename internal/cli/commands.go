@@ -20,6 +20,7 @@ func (c *cli) commands() []*cobra.Command {
 		c.applyCommand(),
 		c.gitopsCommand(),
 		c.planCommand(),
+		c.generateGitOpsCommand(),
 		c.explainCommand(),
 		group("host", "Look at one host", c.hostHistoryCommand()),
 		c.appleMDMCommand(),
