@@ -25,7 +25,7 @@ import (
 
 // Sizes and times of the Apple side.
 const (
-	certificateCache = 10_000 // parsed device certificates, some 8 KB each
+	certificateCache = 30_000 // device certificates, some 700 bytes each
 	pushEvery        = 2 * time.Second
 	pushTimeout      = 5 * time.Minute
 	webhookTimeout   = 10 * time.Second
