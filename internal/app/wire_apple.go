@@ -46,7 +46,7 @@ type appleParts struct {
 
 func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts, error) {
 	secrets, channels, queue := store.NewSecrets(a.db), store.NewEnrollments(a.db), store.NewCommands(a.db)
-	authority, err := pki.Open(ctx, secrets, a.vault, store.NewIdentities(a.db), a.clock)
+	authority, err := pki.Open(ctx, secrets, a.vault, store.NewIdentities(a.db), a.clock, a.caKey)
 	if err != nil {
 		return nil, err
 	}
