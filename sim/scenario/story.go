@@ -71,7 +71,7 @@ type Story struct {
 
 	alive   context.Context // while it lasts, devices run
 	timeout time.Duration   // of a step; 0: stepTimeout
-	wg    sync.WaitGroup
+	wg      sync.WaitGroup
 }
 
 // New prepares a story.
