@@ -26,6 +26,8 @@ export HOME=$dir MUSTER_CLIENT_CONFIG=$dir/client.yml
 pids+=($!)
 export MUSTER_LIMITS_ENROLLMENTS_PER_HOUR=1000000 MUSTER_LIMITS_COMMAND_TARGETS=200000
 export MUSTER_APPLE_APNS_URL=https://127.0.0.1:$((port + 1)) MUSTER_APPLE_APNS_ROOT_CA_FILE=$dir/apns/root.pem
+# What a server does by itself would count into every figure.
+export MUSTER_DESIRED_PAUSED=true
 export MUSTER_DATA_DIR=$dir/data MUSTER_SERVER_ADDRESS=127.0.0.1:$port
 dbpid=0
 if [ "$kind" != sqlite ]; then

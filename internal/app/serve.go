@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/muster-mdm/muster/internal/config"
+	"github.com/muster-mdm/muster/internal/jobs"
 )
 
 // Limits of connections.
@@ -48,9 +50,12 @@ func (a *App) Run(ctx context.Context) (err error) {
 	}
 	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
-	if !a.config.Jobs.Disabled {
-		wg.Go(func() { a.runner.Run(working, a.Jobs) })
+	work := a.Jobs
+	if a.config.Jobs.Disabled {
+		// What a replica needs to answer is its own.
+		work = slices.DeleteFunc(slices.Clone(work), func(j jobs.Job) bool { return !j.Local })
 	}
+	wg.Go(func() { a.runner.Run(working, work) })
 	failed := make(chan error, 1)
 	wg.Go(func() { failed <- serve(server, listener) })
 	a.log.Info("serving", "address", listener.Addr().String(), "tls", a.config.TLS.Mode, "database", string(a.db.Dialect()))

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/muster-mdm/muster/internal/apple"
@@ -33,8 +34,46 @@ type desired struct {
 	delivery   *profile.Delivery
 	teams      *inventory.Teams
 	labels     *inventory.Labels
+	explainer  *reconcile.Explainer
+	histories  *reconcile.History
+	planner    planner
 	// enrollSecrets are those of agents.
 	enrollSecrets *inventory.EnrollSecrets
+}
+
+// planner tells what a set of profiles would do to a team's hosts.
+type planner struct {
+	profiles  *profile.Service
+	teams     *inventory.Teams
+	previewer *reconcile.Previewer
+}
+
+// Plan works a change out without making it.
+func (p planner) Plan(ctx context.Context, team fleet.TeamID, uploads []fleet.ProfileUpload, assumed []string) (*fleet.Preview, error) {
+	changes, err := p.profiles.Set(ctx, fleet.Actor{}, team, uploads, true, assumed)
+	if err != nil {
+		return nil, err
+	}
+	return p.previewer.Preview(ctx, team, changes)
+}
+
+// PlanTeam finds the team of a plan.
+func (p planner) PlanTeam(ctx context.Context, name string, id *int64) (fleet.TeamID, string, error) {
+	switch {
+	case name != "" && !strings.EqualFold(name, fleet.NoTeamName):
+		team, err := p.teams.TeamByName(ctx, name)
+		if err != nil {
+			return 0, "", err
+		}
+		return team.ID, team.Name, nil
+	case name == "" && id != nil && *id != 0:
+		team, err := p.teams.Team(ctx, fleet.TeamID(*id))
+		if err != nil {
+			return 0, "", err
+		}
+		return team.ID, team.Name, nil
+	}
+	return fleet.NoTeam, fleet.NoTeamName, nil
 }
 
 // wireDesired builds the desired state; the device authority's certificate is
@@ -50,12 +89,19 @@ func (a *App) wireDesired(ctx context.Context, caDER []byte) (*desired, error) {
 	d.profiles = profile.New(items, statuses, store.NewLabels(a.db), customSecrets{plans, secrets}, a.vault, a.clock, a.plan)
 	d.teams = inventory.NewTeams(teams, hosts, a.clock, a.plan, a.settled)
 	d.labels = inventory.NewLabels(store.NewLabels(a.db), hosts, a.clock, a.plan)
+	d.explainer = reconcile.NewExplainer(d.reconciler, plans, store.NewEvents(a.db), store.NewPushes(a.db), teams)
+	d.histories = reconcile.NewHistory(store.NewEvents(a.db))
+	d.planner = planner{d.profiles, d.teams, reconcile.NewPreviewer(d.reconciler, plans, plans)}
 	d.enrollSecrets = inventory.NewEnrollSecrets(secrets, a.vault, teams, a.clock)
 	owned := profile.NewOwned(d.profiles, teams, caDER)
 	rollouts := reconcile.NewRollouts(d.reconciler, items, statuses, a.clock, a.plan)
+	a.Jobs = append(a.Jobs, jobs.Job{Name: "catalog", Every: refreshEvery, Local: true, Run: d.reconciler.Refresh})
+	if a.config.Desired.Paused {
+		a.log.Warn("desired.paused is set: nothing is installed, removed or verified")
+		return d, nil
+	}
 	a.Jobs = append(a.Jobs,
 		jobs.Job{Name: "apple_mdm_profile_manager", Every: planEvery, Timeout: planTimeout, Bell: a.plan, Quiet: true, Run: d.reconciler.Round},
-		jobs.Job{Name: "catalog", Every: refreshEvery, Local: true, Run: d.reconciler.Refresh},
 		jobs.Job{Name: "settings_items", Every: ownedEvery, Bell: a.settled, Quiet: true, Run: owned.Sync},
 		jobs.Job{Name: "rollouts", Every: rolloutEvery, Quiet: true, Run: rollouts.Round},
 	)

@@ -22,6 +22,8 @@ func (c *cli) commands() []*cobra.Command {
 		c.profilesCommand(),
 		c.variablesCommand(),
 		c.mdmCommand(),
+		c.explainCommand(),
+		group("host", "Look at one host", c.hostHistoryCommand()),
 		c.appleMDMCommand(),
 		c.apnsCommand(),
 		c.generateCommand(),

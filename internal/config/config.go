@@ -25,6 +25,7 @@ type Config struct {
 	Metrics        Metrics
 	Shutdown       Shutdown
 	Webhook        Webhook
+	Desired        Desired
 	Jobs           Jobs
 }
 
@@ -101,6 +102,9 @@ type Metrics struct {
 
 // Shutdown bounds the graceful stop.
 type Shutdown struct{ DrainTimeout time.Duration }
+
+// Desired is about what hosts should have.
+type Desired struct{ Paused bool }
 
 // Webhook is where device events go.
 type Webhook struct{ URL string }

@@ -30,6 +30,9 @@ type Options struct {
 	Enrollments Enrollments
 	Push        Push
 	Settings    Settings
+	Explainer   Explainer
+	Planner     Planner
+	Histories   Histories
 	Teams       Teams
 	Secrets     EnrollSecrets
 	Labels      Labels
@@ -77,6 +80,9 @@ type api struct {
 	enrollments Enrollments
 	push        Push
 	settings    Settings
+	explainer   Explainer
+	planner     Planner
+	histories   Histories
 	teams       Teams
 	secrets     EnrollSecrets
 	labels      Labels
@@ -118,6 +124,7 @@ func New(o Options) (*API, error) {
 	a := &api{
 		access: o.Access, users: o.Users, sessions: o.Sessions, hosts: o.Hosts, commands: o.Commands,
 		enrollments: o.Enrollments, push: o.Push, settings: o.Settings, version: o.Version, now: o.Now,
+		explainer: o.Explainer, planner: o.Planner, histories: o.Histories,
 		teams: o.Teams, secrets: o.Secrets, labels: o.Labels, profiles: o.Profiles,
 		bodyBytes:      orDefault(o.BodyBytes, DefaultBodyBytes),
 		pageSize:       orDefault(o.PageSize, DefaultPageSize),

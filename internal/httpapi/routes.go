@@ -99,6 +99,7 @@ func (a *api) routes() []route {
 		{"Profiles", a.profileRoutes()},
 		{"Custom variables", a.variableRoutes()},
 		{"Commands", a.commandRoutes()},
+		{"Plan and explain", a.explainRoutes()},
 		{"Enrollment", a.enrollmentRoutes()},
 		{"Apple push", a.pushRoutes()},
 		{"Configuration", a.configRoutes()},

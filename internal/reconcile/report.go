@@ -113,9 +113,28 @@ func (o *reported) judge(verdicts []ddm.Verdict) {
 				o.out.DueAt = o.at
 			}
 		case said && e != nil && v.ServerToken == e.ServerToken:
+			if off := o.switchedOff(i, func(id string) ddm.Verdict { return byKey[key{ddm.KindActivation, id}] }); off != "" && !v.Active && v.Valid != "invalid" {
+				v.Valid, v.Reasons = "valid", []ddm.Reason{{Code: "Info.Predicate", Description: off}}
+			}
 			o.verdict(i, row, v)
 		}
 	}
+}
+
+// switchedOff names the activation whose predicate keeps a configuration from
+// this device; "" when there is none. The device itself then says only that no
+// activation names the configuration.
+func (o *reported) switchedOff(i *fleet.Item, verdict func(string) ddm.Verdict) string {
+	for _, row := range o.f.Items {
+		a := o.r.catalog.Items[row.ItemID]
+		if a == nil || ddm.KindOf(a.Spec.DeclarationType) != ddm.KindActivation || !slices.Contains(a.Spec.References, i.Identifier) {
+			continue
+		}
+		if slices.ContainsFunc(verdict(a.Identifier).Reasons, func(r ddm.Reason) bool { return r.Code == "Info.Predicate" }) {
+			return "activation " + a.Identifier
+		}
+	}
+	return ""
 }
 
 // verdict says in the host's row what the device says of a declaration

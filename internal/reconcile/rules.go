@@ -25,6 +25,7 @@ type Rules struct {
 type rule struct {
 	item           *fleet.Item
 	all, any, none bitset
+	modes          uint8    // bits of the LabelModes that it has live labels of
 	broken         []string // names of labels that were deleted
 }
 
@@ -108,6 +109,7 @@ func (r *Rules) compile(i *fleet.Item) rule {
 			out.broken = append(out.broken, l.Name)
 			continue
 		}
+		out.modes |= 1 << l.Mode
 		switch l.Mode {
 		case fleet.IncludeAll:
 			out.all.set(bit)
@@ -120,11 +122,16 @@ func (r *Rules) compile(i *fleet.Item) rule {
 	return out
 }
 
-// member is what is known of a host's labels.
-type member struct{ yes, known bitset }
+// member is what is known of a host's labels, and its platform.
+type member struct {
+	yes, known bitset
+	on         fleet.PlatformSet
+}
 
 func (r *Rules) membership(f *fleet.HostFacts) member {
-	m := member{yes: r.newSet(), known: r.newSet()}
+	words := (len(r.labels) + 63) / 64
+	both := make(bitset, 2*words)
+	m := member{yes: both[:words], known: both[words:], on: fleet.SetOf(f.Host.Platform)}
 	copy(m.known, r.absent[f.Host.Platform])
 	for _, l := range f.Labels {
 		bit, has := r.bits[l.LabelID]
@@ -158,90 +165,87 @@ func (r *Rules) Desired(f *fleet.HostFacts) []Want {
 	m := r.membership(f)
 	team := r.scopes[f.Host.TeamID]
 	out := make([]Want, 0, len(r.none)+len(team))
-	for _, rules := range [][]rule{r.none, team} {
+	for _, rules := range [2][]rule{r.none, team} {
 		for i := range rules {
-			out = append(out, r.decide(&rules[i], f, m, nil))
+			w, _ := r.decide(&rules[i], f, m)
+			out = append(out, w)
 		}
 	}
 	return out
 }
 
-// decide is the one place where it is decided who gets an item. With steps
-// set it tells every condition that it looked at.
-func (r *Rules) decide(u *rule, f *fleet.HostFacts, m member, steps *[]Step) Want {
-	w := Want{Item: u.item, Decision: fleet.Yes, Version: &u.item.ItemVersion}
-	note := func(d fleet.Tri, step func() Step) {
-		if d == fleet.No || (d == fleet.Unknown && w.Decision == fleet.Yes) {
-			w.Decision = d
-		}
-		if steps != nil {
-			s := step()
-			s.Met = d
-			*steps = append(*steps, s)
-		}
-	}
-	note(fleet.TriOf(u.item.Platforms&fleet.SetOf(f.Host.Platform) != 0), func() Step { return platformStep(u.item, f) })
-	if len(u.broken) > 0 {
-		note(fleet.Unknown, func() Step { return brokenStep(u.broken) })
-	}
-	if modes := u.item.Labels; len(modes) > 0 {
-		r.decideLabels(u, m, note)
-	}
-	r.decideRollout(u, f, &w, note)
-	return w
+// conditions are what was found of each condition for an item; those that the
+// item does not have are Yes.
+type conditions struct {
+	platform, labels, all, any, none, rollout fleet.Tri
+	shard                                     int // with a rollout that runs
 }
 
-func (r *Rules) decideLabels(u *rule, m member, note func(fleet.Tri, func() Step)) {
-	empty := r.newSet()
-	if !u.all.within(empty) {
-		d := fleet.Yes
-		if !u.all.within(m.yes) {
-			d = fleet.Unknown
-			for i, w := range u.all {
-				if w&m.known[i]&^m.yes[i] != 0 {
-					d = fleet.No
-				}
+func (c *conditions) decision() fleet.Tri {
+	switch {
+	case c.platform == fleet.No || c.labels == fleet.No || c.all == fleet.No || c.any == fleet.No || c.none == fleet.No || c.rollout == fleet.No:
+		return fleet.No
+	case c.labels == fleet.Unknown || c.all == fleet.Unknown || c.any == fleet.Unknown || c.none == fleet.Unknown:
+		return fleet.Unknown
+	}
+	return fleet.Yes
+}
+
+// decide is the one place where it is decided who gets an item. One No
+// decides; without one, one Unknown holds.
+func (r *Rules) decide(u *rule, f *fleet.HostFacts, m member) (Want, conditions) {
+	w := Want{Item: u.item, Decision: fleet.Yes, Version: &u.item.ItemVersion}
+	c := conditions{fleet.Yes, fleet.Yes, fleet.Yes, fleet.Yes, fleet.Yes, fleet.Yes, 0}
+	if u.item.Platforms&m.on == 0 {
+		c.platform = fleet.No
+	}
+	if len(u.item.Labels) > 0 {
+		u.decideLabels(m, &c)
+	}
+	if roll := u.item.Rollout; roll != nil && roll.State != fleet.RolloutDone {
+		u.decideRollout(f, &w, &c)
+	}
+	w.Decision = c.decision()
+	return w, c
+}
+
+func (u *rule) decideLabels(m member, c *conditions) {
+	if len(u.broken) > 0 {
+		c.labels = fleet.Unknown
+	}
+	if u.modes&(1<<fleet.IncludeAll) != 0 && !u.all.within(m.yes) {
+		c.all = fleet.Unknown
+		for i, w := range u.all {
+			if w&m.known[i]&^m.yes[i] != 0 {
+				c.all = fleet.No
 			}
 		}
-		note(d, func() Step { return r.labelStep(fleet.IncludeAll, u.all, m) })
 	}
-	if !u.any.within(empty) {
-		d := fleet.Yes
-		if !u.any.meets(m.yes) {
-			d = fleet.Unknown
-			if u.any.within(m.known) {
-				d = fleet.No
-			}
+	if u.modes&(1<<fleet.IncludeAny) != 0 && !u.any.meets(m.yes) {
+		c.any = fleet.Unknown
+		if u.any.within(m.known) {
+			c.any = fleet.No
 		}
-		note(d, func() Step { return r.labelStep(fleet.IncludeAny, u.any, m) })
 	}
-	if !u.none.within(empty) {
-		d := fleet.Yes
-		if u.none.meets(m.yes) {
-			d = fleet.No
-		} else if !u.none.within(m.known) {
-			d = fleet.Unknown
+	if u.modes&(1<<fleet.ExcludeAny) != 0 {
+		switch {
+		case u.none.meets(m.yes):
+			c.none = fleet.No
+		case !u.none.within(m.known):
+			c.none = fleet.Unknown
 		}
-		note(d, func() Step { return r.labelStep(fleet.ExcludeAny, u.none, m) })
 	}
 }
 
 // decideRollout chooses the version: hosts outside of the open rings keep the
 // previous one, or have none.
-func (r *Rules) decideRollout(u *rule, f *fleet.HostFacts, w *Want, note func(fleet.Tri, func() Step)) {
-	roll := u.item.Rollout
-	if roll == nil || roll.State == fleet.RolloutDone {
-		return
+func (u *rule) decideRollout(f *fleet.HostFacts, w *Want, c *conditions) {
+	c.shard = fleet.Shard(u.item.UUID, f.Host.UUID)
+	switch {
+	case float64(c.shard) < u.item.Rollout.Open()*fleet.ShardBits:
+	case u.item.Previous == nil:
+		c.rollout = fleet.No
+	default:
+		w.Version = u.item.Previous
 	}
-	shard := fleet.Shard(u.item.UUID, f.Host.UUID)
-	if float64(shard) < roll.Open()*fleet.ShardBits {
-		note(fleet.Yes, func() Step { return rolloutStep(u.item, shard, true) })
-		return
-	}
-	if u.item.Previous == nil {
-		note(fleet.No, func() Step { return rolloutStep(u.item, shard, false) })
-		return
-	}
-	w.Version = u.item.Previous
-	note(fleet.Yes, func() Step { return rolloutStep(u.item, shard, false) })
 }

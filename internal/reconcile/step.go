@@ -25,6 +25,40 @@ type LabelFact struct {
 	Text   string
 }
 
+// steps tells every condition that an item has, as it was decided.
+func (r *Rules) steps(u *rule, f *fleet.HostFacts, m member, w Want, c conditions) []Step {
+	var out []Step
+	add := func(met fleet.Tri, s Step) {
+		s.Met = met
+		out = append(out, s)
+	}
+	add(c.platform, platformStep(u.item, f))
+	if len(u.broken) > 0 {
+		add(c.labels, brokenStep(u.broken))
+	}
+	for mode, met := range map[fleet.LabelMode]fleet.Tri{fleet.IncludeAll: c.all, fleet.IncludeAny: c.any, fleet.ExcludeAny: c.none} {
+		if u.modes&(1<<mode) != 0 {
+			add(met, r.labelStep(mode, u.set(mode), m))
+		}
+	}
+	if roll := u.item.Rollout; roll != nil && roll.State != fleet.RolloutDone {
+		add(c.rollout, rolloutStep(u.item, c.shard, w.Version == &u.item.ItemVersion && c.rollout == fleet.Yes))
+	}
+	slices.SortStableFunc(out, func(a, b Step) int { return strings.Compare(a.Rule, b.Rule) })
+	return out
+}
+
+func (u *rule) set(mode fleet.LabelMode) bitset {
+	switch mode {
+	case fleet.IncludeAll:
+		return u.all
+	case fleet.IncludeAny:
+		return u.any
+	case fleet.ExcludeAny:
+	}
+	return u.none
+}
+
 func platformStep(i *fleet.Item, f *fleet.HostFacts) Step {
 	names := []string{}
 	for _, p := range []fleet.Platform{fleet.PlatformDarwin, fleet.PlatformIOS, fleet.PlatformIPadOS} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"time"
 
 	"github.com/muster-mdm/muster/internal/fleet"
 )
@@ -86,4 +87,26 @@ func scanEvent(rows *sql.Rows) (fleet.Event, error) {
 		&e.HostID, &e.EnrollmentID, &e.CommandID, &e.Details)
 	e.At = timeOf(at)
 	return e, err
+}
+
+// OfHost returns up to limit entries of a host before a time (zero: all),
+// newest first; only of the kinds, if any are given.
+func (e *Events) OfHost(ctx context.Context, host fleet.HostID, before time.Time, kinds []fleet.EventKind, limit int) ([]fleet.Event, error) {
+	query := "SELECT id, at, kind, actor_kind, actor_id, actor_name, actor_email, address, host_id, enrollment_id, command_id, details" +
+		" FROM events WHERE host_id = ?"
+	args := []any{int64(host)}
+	if !before.IsZero() {
+		query, args = query+" AND at <= ?", append(args, micros(before))
+	}
+	if len(kinds) > 0 {
+		query += " AND kind IN (" + placeholders(len(kinds)) + ")"
+		for _, k := range kinds {
+			args = append(args, string(k))
+		}
+	}
+	list, err := collect(e.db.view(ctx), scanEvent, query+" ORDER BY id DESC LIMIT ?", append(args, limit)...)
+	if err != nil {
+		return nil, fmt.Errorf("read the host's log: %w", err)
+	}
+	return list, nil
 }

@@ -278,3 +278,9 @@ func unpackManifest(body []byte, m *fleet.DDMManifest) error {
 	}
 	return json.Unmarshal(body, m)
 }
+
+// After returns up to limit hosts of a scope with keys above the given one.
+func (p *Plans) After(ctx context.Context, team fleet.TeamID, after fleet.HostID, limit int) ([]fleet.HostID, error) {
+	return collect(p.db.view(ctx), func(r *sql.Rows) (id fleet.HostID, err error) { return id, r.Scan(&id) },
+		"SELECT id FROM hosts WHERE team_id = ? AND id > ? ORDER BY id LIMIT ?", int64(team), int64(after), limit)
+}

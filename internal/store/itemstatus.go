@@ -49,13 +49,23 @@ func worstItem(states string) string {
 // Summary counts a scope's hosts by their worst item. Hosts that are behind
 // their scope's revision count as pending.
 func (i *ItemStatuses) Summary(ctx context.Context, team fleet.TeamID) (fleet.ItemStatusCounts, error) {
-	rows, err := collect(i.db.view(ctx), scanStatusCount,
-		"SELECT "+worstItem("hs")+" AS worst, COUNT(*)"+
-			" FROM host_states hs JOIN scopes sc ON sc.team_id = hs.team_id WHERE hs.team_id = ? GROUP BY worst", int64(team))
+	v := i.db.view(ctx)
+	rows, err := collect(v, scanStatusCount, "SELECT status, COUNT(*) FROM host_states WHERE team_id = ? GROUP BY status", int64(team))
 	if err != nil {
 		return fleet.ItemStatusCounts{}, fmt.Errorf("summarize items: %w", err)
 	}
-	return countStatuses(rows), nil
+	c := countStatuses(rows)
+	// Who is behind is looked at only while somebody may be.
+	behind, err := collect(v, scanStatusCount, "SELECT hs.status, COUNT(*) FROM scopes sc JOIN host_states hs ON hs.team_id = sc.team_id AND hs.revision < sc.revision"+
+		" WHERE sc.team_id = ? AND sc.revision > sc.settled AND hs.status > 0 GROUP BY hs.status", int64(team))
+	if err != nil {
+		return fleet.ItemStatusCounts{}, fmt.Errorf("summarize items: %w", err)
+	}
+	late := countStatuses(behind)
+	c.Pending += late.Verifying + late.Verified
+	c.Verifying -= late.Verifying
+	c.Verified -= late.Verified
+	return c, nil
 }
 
 // ItemCounts counts the hosts of an item by status.
@@ -77,7 +87,8 @@ func (i *ItemStatuses) RolloutCounts(ctx context.Context, id fleet.ItemID, versi
 	return fleet.RolloutCounts{Pending: c.Pending, Verifying: c.Verifying, Verified: c.Verified, Failed: c.Failed}, nil
 }
 
-// HostsOf returns one page of the hosts of an item.
+// HostsOf returns one page of the hosts of an item, those on which it failed
+// first.
 func (i *ItemStatuses) HostsOf(ctx context.Context, f fleet.ItemHostFilter) ([]fleet.ItemHost, fleet.PageMeta, error) {
 	conds, args := []string{"hi.item_id = ?"}, []any{int64(f.ItemID)}
 	if f.Status != 0 {
@@ -92,7 +103,8 @@ func (i *ItemStatuses) HostsOf(ctx context.Context, f fleet.ItemHostFilter) ([]f
 		v.Host.ID = v.HostID
 		return v, err
 	}, "SELECT hi."+strings.Join(hostItemCols, ", hi.")+", h.uuid, h.hardware_serial, h.hostname, h.platform, h.team_id, h.mdm_status"+
-		" FROM host_items hi JOIN hosts h ON h.id = hi.host_id WHERE "+strings.Join(conds, " AND ")+" ORDER BY hi.host_id"+tail, append(args, limits...)...)
+		" FROM host_items hi JOIN hosts h ON h.id = hi.host_id WHERE "+strings.Join(conds, " AND ")+
+		" ORDER BY hi.status DESC, hi.version DESC, hi.host_id DESC"+tail, append(args, limits...)...)
 	if err != nil {
 		return nil, fleet.PageMeta{}, fmt.Errorf("list hosts of item: %w", err)
 	}

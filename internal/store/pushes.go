@@ -117,3 +117,11 @@ func (p *Pushes) Record(ctx context.Context, outcomes []fleet.PushOutcome, event
 		return s.appendEvents(events...)
 	})
 }
+
+// NextPush tells when a channel is pushed to next; zero: no push is planned.
+// broken means that Apple refused its token, and pushes stopped.
+func (p *Pushes) NextPush(ctx context.Context, id fleet.EnrollmentID) (at time.Time, broken bool, err error) {
+	var due, brokenAt int64
+	_, err = p.db.view(ctx).get("SELECT due_at, broken_at FROM pushes WHERE enrollment_id = ?", []any{int64(id)}, &due, &brokenAt)
+	return timeOf(due), brokenAt > 0, err
+}

@@ -93,6 +93,17 @@ func each(t *testing.T, test func(t *testing.T, w *world)) {
 // and an enrollment.
 func start(t testing.TB, d store.Dialect) *world {
 	t.Helper()
+	return startWith(t, d, nil)
+}
+
+// startLive is start with a server that sees to what hosts should have.
+func startLive(t testing.TB, d store.Dialect) *world {
+	t.Helper()
+	return startWith(t, d, func(c *config.Config) { c.Desired.Paused = false })
+}
+
+func startWith(t testing.TB, d store.Dialect, change func(*config.Config)) *world {
+	t.Helper()
 	w := &world{dialect: d, clock: &clock{}}
 	w.config = config.Config{DataDir: t.TempDir()}
 	if d != store.SQLite {
@@ -103,6 +114,9 @@ func start(t testing.TB, d store.Dialect) *world {
 	}
 	w.push = startPush(t)
 	w.config = withPush(t, w.config, w.push)
+	if change != nil {
+		change(&w.config)
+	}
 	w.devices = newDeviceClient(t)
 	w.run(t)
 	w.openDatabase(t)
@@ -135,6 +149,8 @@ func withPush(t testing.TB, c config.Config, push *appleserver.Push) config.Conf
 	c.Apple.APNSURL, c.Apple.APNSRootCAFile = push.URL(), roots
 	c.Limits.EnrollmentsPerHour = plenty
 	c.Database.MaxOpenConns = 12
+	// Tests of the protocol want queues to themselves; see startLive.
+	c.Desired.Paused = true
 	return c.WithDefaults()
 }
 

@@ -137,7 +137,7 @@ CREATE TABLE host_items (
 	PRIMARY KEY (host_id, item_id)
 ){{.Clustered}};
 
-CREATE INDEX host_items_item ON host_items (item_id, status, version);
+CREATE INDEX host_items_item ON host_items (item_id, status, version, host_id);
 
 -- Declarative management on each MDM channel.
 CREATE TABLE ddm_channels (

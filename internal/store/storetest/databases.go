@@ -37,7 +37,13 @@ func Each(t *testing.T, test func(t *testing.T, db *store.DB)) {
 // Open returns a fresh, migrated database that goes with the test.
 func Open(t testing.TB, d store.Dialect) *store.DB {
 	t.Helper()
-	db, err := store.Open(context.Background(), store.Options{URL: URL(t, d), MaxOpenConns: 8, Clock: Clock()})
+	return OpenAt(t, d, Clock())
+}
+
+// OpenAt is Open with a clock of the test's own.
+func OpenAt(t testing.TB, d store.Dialect, clock func() time.Time) *store.DB {
+	t.Helper()
+	db, err := store.Open(context.Background(), store.Options{URL: URL(t, d), MaxOpenConns: 8, Clock: clock})
 	if err != nil {
 		t.Fatalf("open %s: %v", d, err)
 	}
