@@ -589,14 +589,14 @@ func TestAProfileReachesMacsAndTheAPITellsHow(t *testing.T) {
 		t.Errorf("on another team's host: %+v", p)
 	}
 	o.until("everything is verified", func() bool {
-		return must(o.api.ProfilesSummary(ctx, team.ID))(t).Verified == 1
+		return must(o.api.ProfilesSummary(ctx, team.ID))(t).Verified == 1 && must(o.api.ProfilesSummary(ctx, 0))(t).Verified == 1
 	})
 	for name, tt := range map[string]struct {
 		filter client.HostFilter
 		want   []int64
 	}{
 		"verified in the team":    {client.HostFilter{OSSettings: "verified", TeamID: &team.ID}, []int64{first.ID}},
-		"verified without a team": {client.HostFilter{OSSettings: "verified"}, nil},
+		"verified without a team": {client.HostFilter{OSSettings: "verified"}, []int64{second.ID}},
 		"failed in the team":      {client.HostFilter{OSSettings: "failed", TeamID: &team.ID}, nil},
 		"with the profile":        {client.HostFilter{ProfileUUID: uuid}, []int64{first.ID}},
 		"with the profile failed": {client.HostFilter{ProfileUUID: uuid, ProfileStatus: "failed"}, nil},
@@ -642,19 +642,34 @@ func TestAProfileReachesMacsAndTheAPITellsHow(t *testing.T) {
 	if status, body := o.call(o.auth, "PATCH", "/config", `{"mdm":{"macos_updates":{"minimum_version":"15.1","deadline":"2026-12-31"}}}`); status != 200 || !strings.Contains(body, `"minimum_version":"15.1"`) {
 		t.Fatalf("config: %d %s", status, body)
 	}
-	own := func() *apiv1.HostProfile {
-		for _, p := range must(o.api.HostProfiles(ctx, second.ID))(t) {
-			if p.Identifier == "com.muster-mdm.updates.darwin" {
+	own := func(host int64, identifier string) *apiv1.HostProfile {
+		for _, p := range must(o.api.HostProfiles(ctx, host))(t) {
+			if p.Identifier == identifier {
 				return &p
 			}
 		}
 		return nil
 	}
-	o.until("the update is on the Mac without a team", func() bool { return own() != nil })
+	const updates, authority = "com.muster-mdm.updates.darwin", "com.muster-mdm.ca"
+	o.until("the update is on the Mac without a team", func() bool { return own(second.ID, updates) != nil })
+	if own(first.ID, updates) != nil {
+		t.Error("the update of Macs without a team is on that of a team")
+	}
+	version, deadline := "15.2", "2026-12-31"
+	if _, err := o.api.ModifyTeam(ctx, team.ID, apiv1.ModifyTeamRequest{MDM: &apiv1.TeamMDMPatch{MacOSUpdates: &apiv1.OSUpdates{MinimumVersion: &version, Deadline: &deadline}}}, false); err != nil {
+		t.Fatal(err)
+	}
+	o.until("the team's update is on its Mac", func() bool { return own(first.ID, updates) != nil })
+	if a, b := own(first.ID, updates).ProfileUUID, own(second.ID, updates).ProfileUUID; a == b {
+		t.Error("both Macs have one update")
+	}
+	if own(first.ID, authority) == nil || own(second.ID, authority) == nil {
+		t.Error("not every Mac has the certificate authority")
+	}
 	if names := o.names(0); len(names) != 0 {
 		t.Errorf("lists hold %v", names)
 	}
-	if err := o.api.DeleteProfile(ctx, own().ProfileUUID); client.StatusOf(err) != 400 {
+	if err := o.api.DeleteProfile(ctx, own(second.ID, updates).ProfileUUID); client.StatusOf(err) != 400 {
 		t.Errorf("deleting it: %v", err)
 	}
 	if status, body := o.call(o.auth, "PATCH", "/config", `{"mdm":{"macos_updates":{"minimum_version":"15.1"}}}`); status != 422 {
