@@ -264,6 +264,7 @@ func (c *cli) uploadProfiles(ctx context.Context, connection *client.Client, u u
 	var done []apiv1.CreateProfileResponse
 	var rows [][]string
 	for i, path := range files {
+		c.progress(i, len(files), "Uploading")
 		upload, err := u.upload(team.ID, path, contents[i])
 		if err != nil {
 			return err
@@ -288,6 +289,7 @@ func (c *cli) uploadProfiles(ctx context.Context, connection *client.Client, u u
 		done = append(done, out)
 		rows = append(rows, []string{out.ProfileUUID, path, team.Name})
 	}
+	c.progress(len(files), len(files), "Uploading")
 	return c.show(listing{value: done, columns: []string{"UUID", "FILE", "TEAM"}, rows: rows})
 }
 
