@@ -290,6 +290,12 @@ func problemOf(x *fleet.Explanation) *fleet.ExplainedProblem {
 	p := &fleet.ExplainedProblem{Said: x.State.Detail}
 	switch x.State.Fault {
 	case fleet.FaultDevice:
+		// What is known of the host says more than the device's code, which is
+		// a hint.
+		if len(x.Predicted) > 0 {
+			p.Cause, p.Fix = x.Predicted[0].Text, x.Predicted[0].Fix
+			return p
+		}
 		for i := len(x.Attempts) - 1; i >= 0; i-- {
 			if x.Attempts[i].Problem != nil {
 				return x.Attempts[i].Problem

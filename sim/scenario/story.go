@@ -203,6 +203,11 @@ func (s *Story) Check(ctx context.Context) error {
 	return errors.Join(
 		s.step(ctx, "every device shows as a host of its platform", s.checkHosts),
 		s.step(ctx, "first vitals arrive, and leave no command behind", s.checkVitals),
+		s.step(ctx, "every device gets what its team and labels say, and reports it", s.checkDesired),
+		s.step(ctx, "secrets are filled in on the way to the device", s.checkDevices),
+		s.step(ctx, "the item that fails is explained", s.checkExplain),
+		s.step(ctx, "a plan tells what a change would do, and changes nothing", s.checkPlan),
+		s.step(ctx, "a host's history can be read", s.checkHistory),
 		s.step(ctx, "a command reaches a sleeping device by push", s.checkCommand),
 		s.step(ctx, "a command a device does not know is reported as its error", s.checkError),
 		s.step(ctx, "a device that says NotNow gets the command again", s.checkNotNow),
