@@ -56,3 +56,8 @@ func (c *Client) Plan(ctx context.Context, req apiv1.PlanRequest) (apiv1.PlanRes
 	err := c.do(ctx, request{method: http.MethodPost, path: prefix + "/plan", body: req, into: &out})
 	return out, err
 }
+
+// VerifyHost asks a host now which profiles it has.
+func (c *Client) VerifyHost(ctx context.Context, host int64) error {
+	return c.do(ctx, request{method: http.MethodPost, path: prefix + "/hosts/" + itoa(host) + "/configuration_profiles/verify"})
+}

@@ -88,8 +88,17 @@ func (c *Client) LabelSpec(ctx context.Context, name string) (apiv1.LabelSpec, e
 	return out.Specs, err
 }
 
-// ApplyLabelSpecs makes labels what the specs say; with dryRun it only checks.
-func (c *Client) ApplyLabelSpecs(ctx context.Context, specs []apiv1.LabelSpec, dryRun bool) error {
+// ApplyLabelSpecs makes labels what the specs say.
+func (c *Client) ApplyLabelSpecs(ctx context.Context, specs []apiv1.LabelSpec) error {
+	return c.labelSpecs(ctx, specs, false)
+}
+
+// CheckLabelSpecs tells whether ApplyLabelSpecs would take the specs.
+func (c *Client) CheckLabelSpecs(ctx context.Context, specs []apiv1.LabelSpec) error {
+	return c.labelSpecs(ctx, specs, true)
+}
+
+func (c *Client) labelSpecs(ctx context.Context, specs []apiv1.LabelSpec, dryRun bool) error {
 	return c.do(ctx, request{method: http.MethodPost, path: prefix + "/spec/labels", query: flags(dryRun, false), body: apiv1.LabelSpecsRequest{Specs: specs}})
 }
 

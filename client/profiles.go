@@ -130,9 +130,14 @@ func (c *Client) DeleteProfile(ctx context.Context, uuid string) error {
 }
 
 // SetProfiles replaces all profiles and declarations of a team, all together
-// or not at all. With a revision, of a plan, it is refused (409) when they
-// changed since; 0: they are not looked at.
-func (c *Client) SetProfiles(ctx context.Context, team int64, profiles []apiv1.ProfileBatchItem, revision int64) error {
+// or not at all.
+func (c *Client) SetProfiles(ctx context.Context, team int64, profiles []apiv1.ProfileBatchItem) error {
+	return c.SetPlannedProfiles(ctx, team, profiles, 0)
+}
+
+// SetPlannedProfiles is SetProfiles with the revision of a plan: it is refused
+// (409) when the team's profiles changed since. 0: any revision.
+func (c *Client) SetPlannedProfiles(ctx context.Context, team int64, profiles []apiv1.ProfileBatchItem, revision int64) error {
 	return c.do(ctx, request{method: http.MethodPost, path: prefix + "/configuration_profiles/batch", query: url.Values{"team_id": {itoa(team)}, "revision": {itoa(revision)}},
 		body: apiv1.ProfileBatchRequest{ConfigurationProfiles: profiles}})
 }

@@ -15,9 +15,18 @@ func (c *Client) CustomVariables(ctx context.Context) ([]apiv1.CustomVariable, e
 	return out.CustomVariables, err
 }
 
-// SetCustomVariables creates or changes custom variables; others stay. It
-// returns the names of those that changed, or with dryRun would.
-func (c *Client) SetCustomVariables(ctx context.Context, variables []apiv1.SetVariable, dryRun bool) ([]string, error) {
+// SetCustomVariables creates or changes custom variables; others stay.
+func (c *Client) SetCustomVariables(ctx context.Context, variables []apiv1.SetVariable, dryRun bool) error {
+	_, err := c.setVariables(ctx, variables, dryRun)
+	return err
+}
+
+// PlanCustomVariables names the variables that SetCustomVariables would change.
+func (c *Client) PlanCustomVariables(ctx context.Context, variables []apiv1.SetVariable) ([]string, error) {
+	return c.setVariables(ctx, variables, true)
+}
+
+func (c *Client) setVariables(ctx context.Context, variables []apiv1.SetVariable, dryRun bool) ([]string, error) {
 	var out apiv1.SetVariablesResponse
 	err := c.do(ctx, request{method: http.MethodPut, path: prefix + "/spec/secret_variables", query: flags(dryRun, false),
 		body: apiv1.SetVariablesRequest{Secrets: variables}, into: &out})

@@ -2,13 +2,16 @@ package app
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +26,7 @@ import (
 	"github.com/muster-mdm/muster/internal/kit/httpx"
 	"github.com/muster-mdm/muster/internal/kit/ids"
 	"github.com/muster-mdm/muster/internal/kit/wake"
+	"github.com/muster-mdm/muster/internal/pki"
 	"github.com/muster-mdm/muster/internal/settings"
 	"github.com/muster-mdm/muster/internal/store"
 	"github.com/muster-mdm/muster/internal/vault"
@@ -55,8 +59,9 @@ type App struct {
 	access   *access.Service
 	metrics  *metrics
 	pushes   *wake.Bell
-	plan     *wake.Bell // hosts are to be planned
-	settled  *wake.Bell // settings changed that items follow from
+	plan     *wake.Bell                      // hosts are to be planned
+	settled  *wake.Bell                      // settings changed that items follow from
+	caKey    func() (*rsa.PrivateKey, error) // for an authority that is to be made
 	runner   *jobs.Runner
 	closers  []func()
 	draining atomic.Bool
@@ -84,6 +89,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if a.vault, err = vault.New(keys, reload); err != nil {
 		return nil, err
 	}
+	a.caKey = authorityKey(o.Config)
 	if a.db, err = OpenStore(ctx, o.Config, clock); err != nil {
 		return nil, err
 	}
@@ -98,6 +104,19 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// authorityKey makes the key of a certificate authority when it is asked for.
+// Where there is no database yet it begins at once: making the key takes as
+// long as making the database.
+func authorityKey(c config.Config) func() (*rsa.PrivateKey, error) {
+	key := sync.OnceValues(pki.NewKey)
+	if c.Embedded() {
+		if _, err := os.Stat(c.DatabaseFile()); errors.Is(err, fs.ErrNotExist) {
+			go func() { _, _ = key() }() // an error is the caller's to find
+		}
+	}
+	return key
 }
 
 // OpenStore opens the configured database, making the data directory if

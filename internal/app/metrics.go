@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"crypto/subtle"
 	"net/http"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/muster-mdm/muster/internal/kit/httpx"
+	"github.com/muster-mdm/muster/internal/store"
 )
 
 // metrics are what Prometheus may read.
@@ -34,6 +36,7 @@ func newMetrics(a *App) *metrics {
 	build.Set(1)
 	m.registry.MustRegister(m.requests, m.duration, build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(jobRuns{store.NewLeases(a.db)})
 	for name, pool := range a.db.Pools() {
 		m.registry.MustRegister(collectors.NewDBStatsCollector(pool, name))
 	}
@@ -74,3 +77,42 @@ func mayRead(r *http.Request, token string) bool {
 	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	return ok && subtle.ConstantTimeCompare([]byte(given), []byte(token)) == 1
 }
+
+// jobRuns tells when each job last succeeded, so that one that died is seen.
+type jobRuns struct{ leases *store.Leases }
+
+var (
+	jobSucceeded = prometheus.NewDesc("muster_job_last_success_timestamp_seconds", "When the job last succeeded on any replica; 0: never.", []string{"job"}, nil)
+	jobFailing   = prometheus.NewDesc("muster_job_failing", "1 while the job's last run failed.", []string{"job"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (jobRuns) Describe(c chan<- *prometheus.Desc) {
+	c <- jobSucceeded
+	c <- jobFailing
+}
+
+// Collect implements prometheus.Collector.
+func (j jobRuns) Collect(c chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	runs, err := j.leases.Runs(ctx)
+	if err != nil {
+		c <- prometheus.NewInvalidMetric(jobSucceeded, err)
+		return
+	}
+	for _, r := range runs {
+		at, failing := 0.0, 0.0
+		if !r.SucceededAt.IsZero() {
+			at = float64(r.SucceededAt.UnixMilli()) / 1000
+		}
+		if r.LastError != "" {
+			failing = 1
+		}
+		c <- prometheus.MustNewConstMetric(jobSucceeded, prometheus.GaugeValue, at, r.Name)
+		c <- prometheus.MustNewConstMetric(jobFailing, prometheus.GaugeValue, failing, r.Name)
+	}
+}
+
+// scrapeTimeout bounds what a scrape may ask of the database.
+const scrapeTimeout = 5 * time.Second

@@ -25,7 +25,7 @@ import (
 
 // Sizes and times of the Apple side.
 const (
-	certificateCache = 10_000 // parsed device certificates, some 8 KB each
+	certificateCache = 30_000 // device certificates, some 700 bytes each
 	pushEvery        = 2 * time.Second
 	pushTimeout      = 5 * time.Minute
 	webhookTimeout   = 10 * time.Second
@@ -47,7 +47,7 @@ type appleParts struct {
 
 func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts, error) {
 	secrets, channels, queue := store.NewSecrets(a.db), store.NewEnrollments(a.db), store.NewCommands(a.db)
-	authority, err := pki.Open(ctx, secrets, a.vault, store.NewIdentities(a.db), a.clock)
+	authority, err := pki.Open(ctx, secrets, a.vault, store.NewIdentities(a.db), a.clock, a.caKey)
 	if err != nil {
 		return nil, err
 	}

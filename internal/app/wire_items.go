@@ -127,7 +127,7 @@ func (a *App) wireDesired(ctx context.Context, caDER []byte) (*desired, error) {
 	d.profiles = profile.New(items, statuses, store.NewLabels(a.db), customSecrets{plans, secrets}, a.vault, a.clock, a.plan)
 	d.teams = inventory.NewTeams(teams, hosts, a.clock, a.plan, a.settled)
 	d.labels = inventory.NewLabels(store.NewLabels(a.db), hosts, a.clock, a.plan)
-	d.explainer = reconcile.NewExplainer(d.reconciler, plans, store.NewEvents(a.db), store.NewPushes(a.db), teams)
+	d.explainer = reconcile.NewExplainer(d.reconciler, plans, store.NewEvents(a.db), store.NewPushes(a.db), teams, plans, a.plan)
 	d.histories = reconcile.NewHistory(store.NewEvents(a.db))
 	d.planner = planner{d.profiles, d.teams, reconcile.NewPreviewer(d.reconciler, plans, plans)}
 	d.enrollSecrets = inventory.NewEnrollSecrets(secrets, a.vault, teams, a.clock)

@@ -53,6 +53,7 @@ type Handler struct {
 	certHeader string
 	maxBody    int64
 	everyPoll  bool
+	decorated  bool // the service is not ours alone
 	clock      func() time.Time
 }
 
@@ -82,7 +83,8 @@ func New(o Options) *Handler {
 	if o.MaxBody <= 0 {
 		o.MaxBody = DefaultMaxBody
 	}
-	return &Handler{maxBody: int64(o.MaxBody), everyPoll: o.EveryPoll, service: o.Service, core: o.Core, callers: o.Callers, seen: o.Seen, verifier: o.Verifier,
+	decorated := o.Service != service.CheckinAndCommandService(o.Core)
+	return &Handler{decorated: decorated, maxBody: int64(o.MaxBody), everyPoll: o.EveryPoll, service: o.Service, core: o.Core, callers: o.Callers, seen: o.Seen, verifier: o.Verifier,
 		certHeader: o.CertHeader, clock: o.Clock}
 }
 
@@ -169,7 +171,7 @@ func (h *Handler) identify(r *http.Request, body []byte) (*message, error) {
 	if m.caller, err = h.callers.Caller(r.Context(), cert.SHA256, m.key.ID); err != nil {
 		return nil, err
 	}
-	m.expired = h.clock().After(cert.X509.NotAfter)
+	m.expired = h.clock().After(cert.NotAfter)
 	return m, h.admit(r.Context(), m)
 }
 
@@ -201,7 +203,7 @@ func (h *Handler) admit(ctx context.Context, m *message) error {
 	}
 	if m.checkin != nil && m.checkin.Type == "Authenticate" {
 		if m.expired {
-			return fleet.Errorf(fleet.KindForbidden, "the certificate expired %s: download a new enrollment profile", m.cert.X509.NotAfter.UTC().Format(time.RFC3339))
+			return fleet.Errorf(fleet.KindForbidden, "the certificate expired %s: download a new enrollment profile", m.cert.NotAfter.UTC().Format(time.RFC3339))
 		}
 		return nil // whether the identity fits is decided with the facts in hand
 	}
@@ -226,7 +228,10 @@ func (h *Handler) dispatch(r *http.Request, m *message) (answer []byte, contentT
 		return nil, "", nil
 	}
 	ctx := context.WithValue(r.Context(), messageKey{}, m)
-	req := mdm.NewRequestWithContext(ctx, m.cert.X509)
+	req := mdm.NewRequestWithContext(ctx, nil)
+	if h.decorated {
+		req.Certificate = m.cert.X509() // our own service has no use for it
+	}
 	req.EnrollID = &mdm.EnrollID{Type: mdm.EnrollType(m.key.Channel), ID: m.key.ID, ParentID: m.key.ParentID}
 	if query := r.URL.Query(); len(query) > 0 {
 		req.Params = make(map[string]string, len(query))

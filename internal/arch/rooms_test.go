@@ -91,7 +91,7 @@ var rooms = []room{
 	// for the commands that are a server or devices themselves, store and vault
 	// for those that work on the database without a server (db, keys).
 	{path: "internal/cli", ours: []string{api, "client", kit, "internal/config", "internal/app", "internal/gitops", "internal/store", "internal/vault", "sim/*"},
-		doors: []string{"encoding/xml", "net/http", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "gopkg.in/yaml.v3"},
+		doors: []string{"encoding/xml", "net/http", "os/exec", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "gopkg.in/yaml.v3"},
 		// Tests run it against the real API over stand-ins for its ports.
 		testOurs: []string{nouns, "internal/access", "internal/httpapi", "internal/httpapi/httpapitest"}},
 	{path: "client", ours: []string{api}, doors: []string{"crypto/x509", "net/http"},

@@ -12,10 +12,12 @@ import (
 )
 
 func (c *cli) appleMDMCommand() *cobra.Command {
-	return group("apple-mdm", "Enroll Apple devices and send them commands",
+	return group("apple-mdm", "Enroll Apple devices, send them commands and profiles",
 		group("enrollments", "Enrollments that devices come in through",
 			c.enrollmentsCreateCommand(), c.enrollmentsListCommand(), c.enrollmentsDeleteCommand(), c.enrollmentsProfileCommand()),
-		group("commands", "MDM commands to Apple devices", c.commandsSendCommand(), c.commandsListCommand()))
+		group("commands", "MDM commands to Apple devices", c.commandsSendCommand(), c.commandsListCommand()),
+		group("profiles", "Configuration profiles and declarations of Apple devices",
+			c.appleProfilesCreateCommand(), c.appleProfilesListCommand(), c.appleProfilesDeleteCommand()))
 }
 
 func (c *cli) enrollmentsCreateCommand() *cobra.Command {

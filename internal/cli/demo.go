@@ -32,7 +32,12 @@ const (
 	demoPassword = "Demo-password-1"
 	demoKeys     = 8
 	demoSeed     = 2026
-	demoDownload = 1_000_000 // enrollment profiles an hour: everyone is one address here
+	// demoFreeOneIn devices there is one that is not supervised, for the item
+	// that fails. The lab has every fourth device.
+	demoFreeOneIn = 8
+	failingWait   = 15 * time.Second
+	failingPause  = 200 * time.Millisecond
+	demoDownload  = 1_000_000 // enrollment profiles an hour: everyone is one address here
 )
 
 type demoFlags struct {
@@ -143,7 +148,7 @@ func (c *cli) demoStory(f demoFlags, server string, push *appleserver.Push) (*sc
 		return nil, err
 	}
 	o := scenario.Options{Client: connection, Server: server, Push: push, Devices: f.devices, Seed: demoSeed,
-		Email: demoEmail, Password: demoPassword, KeyPool: demoKeys, Progress: c.storyProgress()}
+		Email: demoEmail, Password: demoPassword, KeyPool: demoKeys, Mix: appledev.Mix{FreeOneIn: demoFreeOneIn}, Progress: c.storyProgress()}
 	if f.verbose {
 		o.OnEvent = c.deviceEvents()
 	}
@@ -201,6 +206,12 @@ func (c *cli) play(ctx context.Context, f demoFlags, server string, push *apples
 		return err
 	}
 	story.Live(ctx)
+	if err := story.Furnish(ctx); err != nil {
+		if f.check {
+			return errors.Join(err, c.summary(story))
+		}
+		return err
+	}
 	if f.check {
 		return errors.Join(story.Check(ctx), c.summary(story))
 	}
@@ -287,6 +298,7 @@ func (c *cli) nextSteps(server, contexts, command string, story *scenario.Story)
 		}
 	}
 	serial := story.Fleet.Devices[0].Spec().Serial
+	kiosk := c.failingHost(story)
 	fmt.Fprintf(c.Out, `
 %d devices are enrolled and awake. The server is at %s
   REST API reference   %s/api/docs
@@ -296,6 +308,8 @@ In another terminal, paste:
   export MUSTER_CLIENT_CONFIG=%s
   %s get hosts --mdm
   %s get host %s
+  %s get profiles --team Lab
+  %s explain %s %q
   %s mdm run-command --hosts %s --payload %s
   %s get mdm-commands --host %s
   %s get mdm-command-results --id <the id that run-command printed>
@@ -303,7 +317,24 @@ In another terminal, paste:
 
 Ctrl-C ends the demo.
 `, len(story.Fleet.Devices), server, server, demoEmail, demoPassword, contexts,
-		self, self, serial, self, serial, command, self, serial, self, self)
+		self, self, serial, self, self, kiosk, scenario.KioskProfile, self, serial, command, self, serial, self, self)
+}
+
+// failingHost waits a moment for the demo's item that fails.
+func (c *cli) failingHost(story *scenario.Story) string {
+	ctx, cancel := context.WithTimeout(context.Background(), failingWait)
+	defer cancel()
+	for {
+		serial, _, err := story.Failing(ctx)
+		if err == nil {
+			return serial
+		}
+		select {
+		case <-ctx.Done():
+			return story.Fleet.Devices[0].Spec().Serial
+		case <-time.After(failingPause):
+		}
+	}
 }
 
 // findDemo returns the demo that runs on this machine.

@@ -61,10 +61,9 @@ func (w *specWork) steps(p *savedPlan) []specStep {
 		secrets = secrets || c.Kind == "enroll_secrets" && c.Team == gitops.NoTeam
 	}
 	add(len(w.secrets) > 0, "custom variables", func(ctx context.Context) error {
-		_, err := w.connection.SetCustomVariables(ctx, w.secrets, false)
-		return err
+		return w.connection.SetCustomVariables(ctx, w.secrets, false)
 	})
-	add(len(w.labels) > 0, "labels", func(ctx context.Context) error { return w.connection.ApplyLabelSpecs(ctx, w.labels, false) })
+	add(len(w.labels) > 0, "labels", func(ctx context.Context) error { return w.connection.ApplyLabelSpecs(ctx, w.labels) })
 	add(settings, "settings", func(ctx context.Context) error {
 		_, err := w.connection.ModifyConfig(ctx, r.Config, false)
 		return err
@@ -130,7 +129,7 @@ func (w *specWork) setProfiles(ctx context.Context, t *gitops.Team, shown *apiv1
 		if err := sameItems(shown, &now); err != nil {
 			return err
 		}
-		err = w.connection.SetProfiles(ctx, id, batch, now.Revision)
+		err = w.connection.SetPlannedProfiles(ctx, id, batch, now.Revision)
 		if client.StatusOf(err) == http.StatusConflict && try < maxSetTries {
 			continue
 		}

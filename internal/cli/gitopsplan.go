@@ -62,7 +62,7 @@ func (w *specWork) planVariables(ctx context.Context, p *savedPlan) error {
 	if len(set) == 0 {
 		return nil
 	}
-	changed, err := w.connection.SetCustomVariables(ctx, set, true)
+	changed, err := w.connection.PlanCustomVariables(ctx, set)
 	if err != nil {
 		return fmt.Errorf("custom variables: %w", err)
 	}
@@ -134,7 +134,7 @@ func (w *specWork) planLabels(ctx context.Context, p *savedPlan) error {
 		return faults
 	}
 	if len(w.labels) > 0 {
-		if err := w.connection.ApplyLabelSpecs(ctx, w.labels, true); err != nil {
+		if err := w.connection.CheckLabelSpecs(ctx, w.labels); err != nil {
 			return fmt.Errorf("labels (%s): %w", w.repository.LabelsPlace(), err)
 		}
 	}

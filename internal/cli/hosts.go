@@ -18,6 +18,7 @@ import (
 
 func (c *cli) getHostsCommand() *cobra.Command {
 	var mdm, pending bool
+	var team string
 	var filter client.HostFilter
 	cmd := &cobra.Command{
 		Use: "hosts [HOST]", Short: "List hosts, or show one", Args: args(cobra.MaximumNArgs(1)), ValidArgsFunction: c.completeHost,
@@ -42,6 +43,13 @@ func (c *cli) getHostsCommand() *cobra.Command {
 			if pending {
 				filter.MDMName, filter.MDMEnrollmentStatus = "Fleet", "pending"
 			}
+			if cmd.Flags().Changed("team") {
+				found, err := findTeam(cmd.Context(), connection, team)
+				if err != nil {
+					return err
+				}
+				filter.TeamID = &found.ID
+			}
 			return c.listHosts(cmd.Context(), connection, filter)
 		},
 	}
@@ -49,6 +57,8 @@ func (c *cli) getHostsCommand() *cobra.Command {
 	f.BoolVar(&mdm, "mdm", false, "only hosts that are enrolled here")
 	f.BoolVar(&pending, "mdm-pending", false, "only hosts that are assigned to this server and not enrolled yet")
 	f.StringVar(&filter.Query, "query", "", "part of name, serial number, UUID or MAC address")
+	c.teamFlag(cmd, &team, "only hosts of this team; '' is no team")
+	f.StringVar(&filter.OSSettings, "os-settings", "", "by the worst status of their profiles: verified, verifying, pending or failed; without --team: of hosts that have none")
 	f.StringVar(&filter.Status, "status", "", "new, online, offline or mia")
 	f.StringVar(&filter.Platform, "platform", "", "comma list of darwin, ios, ipados, windows")
 	return cmd
@@ -131,7 +141,17 @@ func (c *cli) showHost(ctx context.Context, connection *client.Client, name stri
 		{"Status", h.Status}, {"Seen", c.when(h.SeenTime)}, {"MDM", deref(h.MDM.EnrollmentStatus)}, {"MDM server", deref(h.MDM.ServerURL)},
 		{"Enrolled", c.whenOrNot(h.LastMDMEnrolledAt)}, {"Checked in", c.whenOrNot(h.LastMDMCheckedInAt)},
 		{"Bootstrap token", yesNo(h.MDM.BootstrapTokenEscrowed, "escrowed", "not escrowed")},
-		{"Pending commands", strconv.Itoa(h.PendingCommands)}, {"Labels", labelNames(h.Labels)},
+		{"Pending commands", strconv.Itoa(h.PendingCommands)}, {"Team", teamOr(h.TeamName)}, {"Labels", labelNames(h.Labels)},
+	}
+	for _, p := range h.MDM.Profiles {
+		status := p.Status
+		if p.OperationType == "remove" {
+			status += " (being removed)"
+		}
+		if p.Detail != "" {
+			status += ": " + p.Detail
+		}
+		facts = append(facts, []string{"Profile " + printable(p.Name), status})
 	}
 	for _, e := range h.Enrollments {
 		if e.PushBrokenAt != nil {
@@ -149,6 +169,13 @@ func writeFacts(w io.Writer, facts [][]string) {
 		fmt.Fprintf(aligned, "%s:\t%s\n", fact[0], printable(fact[1]))
 	}
 	_ = aligned.Flush() // a reader that went away, as with | head
+}
+
+func teamOr(name *string) string {
+	if name == nil {
+		return noTeam
+	}
+	return *name
 }
 
 func yesNo(b bool, yes, no string) string {

@@ -15,6 +15,8 @@ type Explainer interface {
 	// Explain finds the item by UUID, identifier or name.
 	Explain(ctx context.Context, host fleet.HostID, item string) (*fleet.Explanation, error)
 	WhatIf(ctx context.Context, host fleet.HostID, q fleet.WhatIf) ([]fleet.WhatIfItem, error)
+	// Verify asks the host what it has.
+	Verify(ctx context.Context, host fleet.HostID) error
 }
 
 // Planner tells what a change would do before it is made.
@@ -38,6 +40,8 @@ func (a *api) explainRoutes() []route {
 			summary: "Tell what a host would have in another team or with other labels", bind: handle(a.whatIf)},
 		{method: http.MethodGet, path: "~/hosts/{id}/history", permission: hostsRead, id: "getHostHistory",
 			summary: "Show a host as it was at a moment", bind: handle(a.hostHistory)},
+		{method: http.MethodPost, path: "~/hosts/{id}/configuration_profiles/verify", permission: commandsRun, id: "verifyHostProfiles", status: http.StatusAccepted,
+			summary: "Ask a host now which profiles it has, and repair what is missing", bind: handle(a.verifyHost)},
 		{method: http.MethodPost, path: "~/plan", permission: hostsRead, id: "plan", bodyBytes: planBytes,
 			summary: "Tell what a team's new set of profiles would do to its hosts, without changing anything", bind: handle(a.plan)},
 	}
@@ -105,6 +109,10 @@ func toProblem(p *fleet.ExplainedProblem) *apiv1.ExplainProblem {
 
 func toPrediction(r fleet.Refusal) apiv1.ExplainPrediction {
 	return apiv1.ExplainPrediction{Code: r.Code, Text: r.Text, Fix: r.Fix}
+}
+
+func (a *api) verifyHost(ctx context.Context, in *IDInput) (*struct{}, error) {
+	return nil, a.explainer.Verify(ctx, fleet.HostID(in.ID))
 }
 
 type whatIfInput struct {

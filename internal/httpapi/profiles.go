@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime/multipart"
 	"net/http"
 	"reflect"
@@ -174,8 +176,8 @@ func soakTime(text string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		const day, most = 24 * time.Hour, 365
 		n, err := strconv.ParseFloat(days, 64)
-		if err != nil || n < 0 || n > most {
-			return 0, fmt.Errorf("not a number of days: %w", err)
+		if err != nil || math.IsNaN(n) || n < 0 || n > most {
+			return 0, errors.New("not a number of days")
 		}
 		return time.Duration(n * float64(day)), nil
 	}

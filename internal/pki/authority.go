@@ -68,9 +68,13 @@ func assetRef(name fleet.AssetName) fleet.SecretRef {
 	return fleet.SecretRef{Scope: fleet.ScopeAsset, Name: string(name)}
 }
 
-// Open loads the authority, making it at the first start. Of several replicas
-// that start at once, one makes it.
-func Open(ctx context.Context, secrets Secrets, sealer Sealer, identities Identities, clock func() time.Time) (*Authority, error) {
+// NewKey makes a key for an authority. It is most of what a first start takes.
+func NewKey() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, caBits) }
+
+// Open loads the authority, making it of a new key at the first start. Of
+// several replicas that start at once, one makes it.
+func Open(ctx context.Context, secrets Secrets, sealer Sealer, identities Identities, clock func() time.Time,
+	newKey func() (*rsa.PrivateKey, error)) (*Authority, error) {
 	a := &Authority{identities: identities, clock: clock}
 	for range 2 {
 		found, err := a.load(ctx, secrets, sealer)
@@ -80,7 +84,7 @@ func Open(ctx context.Context, secrets Secrets, sealer Sealer, identities Identi
 		if found {
 			return a, nil
 		}
-		if err := create(ctx, secrets, sealer, clock()); err != nil {
+		if err := create(ctx, secrets, sealer, clock(), newKey); err != nil {
 			return nil, fmt.Errorf("make the certificate authority: %w", err)
 		}
 	}
@@ -120,8 +124,8 @@ func openAsset(ctx context.Context, secrets Secrets, sealer Sealer, name fleet.A
 	return sealer.Open(assetRef(name), stored.Value)
 }
 
-func create(ctx context.Context, secrets Secrets, sealer Sealer, now time.Time) error {
-	key, err := rsa.GenerateKey(rand.Reader, caBits)
+func create(ctx context.Context, secrets Secrets, sealer Sealer, now time.Time, newKey func() (*rsa.PrivateKey, error)) error {
+	key, err := newKey()
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func newBench(t *testing.T) *bench {
 
 func (b *bench) open() *pki.Authority {
 	b.t.Helper()
-	a, err := pki.Open(context.Background(), store.NewSecrets(b.db), sealer{}, b.identities, b.now)
+	a, err := pki.Open(context.Background(), store.NewSecrets(b.db), sealer{}, b.identities, b.now, pki.NewKey)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -72,6 +72,9 @@ func (o *Owned) Sync(ctx context.Context) error {
 // set replaces what Muster owns in a scope, if it is not so already.
 func (o *Owned) set(ctx context.Context, team fleet.TeamID, uploads []fleet.ItemUpload) error {
 	changed := false
+	for n := range uploads {
+		uploads[n].Item.TeamID = team
+	}
 	decide := func(live []*fleet.Item) (fleet.ItemEdits, error) {
 		var changes []fleet.ItemChange
 		edits := o.service.diff(live, uploads, fleet.OwnedByMuster, &changes)

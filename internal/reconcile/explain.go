@@ -9,6 +9,7 @@ import (
 
 	"github.com/muster-mdm/muster/internal/codec/mdmcmd"
 	"github.com/muster-mdm/muster/internal/fleet"
+	"github.com/muster-mdm/muster/internal/kit/wake"
 )
 
 // Limits of an explanation.
@@ -42,11 +43,13 @@ type Explainer struct {
 	events     Events
 	wakes      Wakes
 	names      Names
+	verifier   Verifier
+	plan       *wake.Bell
 }
 
 // NewExplainer returns the explainer.
-func NewExplainer(r *Reconciler, plans Plans, events Events, wakes Wakes, names Names) *Explainer {
-	return &Explainer{reconciler: r, plans: plans, events: events, wakes: wakes, names: names}
+func NewExplainer(r *Reconciler, plans Plans, events Events, wakes Wakes, names Names, verifier Verifier, plan *wake.Bell) *Explainer {
+	return &Explainer{reconciler: r, plans: plans, events: events, wakes: wakes, names: names, verifier: verifier, plan: plan}
 }
 
 // facts reads one host with the newest rules.
@@ -287,6 +290,12 @@ func problemOf(x *fleet.Explanation) *fleet.ExplainedProblem {
 	p := &fleet.ExplainedProblem{Said: x.State.Detail}
 	switch x.State.Fault {
 	case fleet.FaultDevice:
+		// What is known of the host says more than the device's code, which is
+		// a hint.
+		if len(x.Predicted) > 0 {
+			p.Cause, p.Fix = x.Predicted[0].Text, x.Predicted[0].Fix
+			return p
+		}
 		for i := len(x.Attempts) - 1; i >= 0; i-- {
 			if x.Attempts[i].Problem != nil {
 				return x.Attempts[i].Problem
@@ -369,6 +378,20 @@ func firstUnmet(x *fleet.Explanation, want fleet.Tri) string {
 		}
 	}
 	return "of its rules"
+}
+
+// Verifier makes hosts say what they have.
+type Verifier interface {
+	VerifyNow(ctx context.Context, host fleet.HostID) error
+}
+
+// Verify asks a host what it has, now instead of at its time.
+func (e *Explainer) Verify(ctx context.Context, host fleet.HostID) error {
+	err := e.verifier.VerifyNow(ctx, host)
+	if err == nil {
+		e.plan.Ring()
+	}
+	return err
 }
 
 // WhatIf tells what a host would have in another scope or with other labels.

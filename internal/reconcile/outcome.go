@@ -106,7 +106,7 @@ func (o *outcome) retry(row fleet.HostItem, fault fleet.Fault) {
 		row.Status, row.NextAt = fleet.ItemFailed, time.Time{}
 	} else {
 		row.Status, row.NextAt = fleet.ItemPending, o.rep.At.Add(tryAgain.Wait(row.Tries))
-		o.wake(row.NextAt)
+		o.wake(o.rep.At) // whether it is worth another try is decided with the host's facts
 	}
 	o.put(row)
 }

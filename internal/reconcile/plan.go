@@ -178,16 +178,32 @@ func (p *plan) wantProfile(w Want, row fleet.HostItem, has bool, params [16]byte
 		return
 	}
 	changed := !has || row.Op != fleet.OpInstall || row.Version != w.Version.Version || row.Params != params || row.EnrollmentID != channel ||
-		row.Fault == fleet.FaultVariable || row.Fault == fleet.FaultNoUser || again(w.Item, row)
+		row.Fault == fleet.FaultVariable || row.Fault == fleet.FaultNoUser || again(w.Item, row) || p.relieved(w, row)
 	switch {
 	case changed:
 		row.Tries = 0
 		row.Version, row.Params, row.EnrollmentID = w.Version.Version, params, channel
 		p.send(w.Item, row, fleet.OpInstall)
+	case row.Status == fleet.ItemPending && row.Fault == fleet.FaultDevice && p.hopeless(w):
+		// It was tried, and refused for a reason that could be told beforehand.
+		row.Status, row.NextAt, row.ChangedAt = fleet.ItemFailed, time.Time{}, p.now
+		p.put(row)
 	case row.Status == fleet.ItemPending && row.CommandID == 0 && !row.NextAt.After(p.now),
 		row.Status == fleet.ItemPending && row.CommandID != 0 && !p.queued(row):
 		p.send(w.Item, row, fleet.OpInstall)
 	}
+}
+
+// hopeless tells whether the device will refuse the item each time, as long as
+// it is what it is.
+func (p *plan) hopeless(w Want) bool {
+	return slices.ContainsFunc(p.r.predict(p.f, w, nil), func(r fleet.Refusal) bool { return r.Code == "supervision" || r.Code == "platform" })
+}
+
+// relieved tells whether what made an item hopeless is no more, as after the
+// device became supervised.
+func (p *plan) relieved(w Want, row fleet.HostItem) bool {
+	return row.Status == fleet.ItemFailed && row.Fault == fleet.FaultDevice && row.Tries < MaxTries && !p.hopeless(w)
 }
 
 // again tells whether somebody asked for another try after the row failed.

@@ -83,7 +83,7 @@ func TestAChangeIsStoredWithAnEventThatTellsBeforeAndAfter(t *testing.T) {
 	if len(log) != 2 || log[1].Kind != fleet.EventConfigChanged || log[1].Actor.UserID != ada.UserID {
 		t.Fatalf("events: %+v", log)
 	}
-	var details struct{ Before, After map[string]string }
+	var details struct{ Before, After map[string]any }
 	if err := json.Unmarshal(log[1].Details, &details); err != nil {
 		t.Fatal(err)
 	}

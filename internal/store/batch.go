@@ -11,8 +11,10 @@ import (
 const (
 	maxBatch = 64 // calls in one transaction
 	// batchWorkers is how many batches of a kind run at once on a database
-	// server. More would make them smaller.
+	// server. More would make them smaller, and so the second begins only when
+	// batchBeside calls wait.
 	batchWorkers = 2
+	batchBeside  = 16
 	// batchTimeout bounds a transaction that serves many requests, of which
 	// none may cancel it.
 	batchTimeout = time.Minute
@@ -72,7 +74,7 @@ func (b *batcher[J]) do(ctx context.Context, job J) error {
 	c := &batchCall[J]{ctx: ctx, job: job, done: make(chan struct{})}
 	b.mu.Lock()
 	b.waiting = append(b.waiting, c)
-	lead := b.active < b.workers
+	lead := b.active == 0 || b.active < b.workers && len(b.waiting) >= batchBeside
 	if lead {
 		b.active++
 	}

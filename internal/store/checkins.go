@@ -57,7 +57,9 @@ func (s *session) checkinAll(jobs []*checkin) error {
 	if err := s.readFacts(jobs); err != nil {
 		return fmt.Errorf("read facts: %w", err)
 	}
-	s.holdWrites()
+	if len(jobs) > 1 {
+		s.holdWrites() // a lone check-in has nobody to wait for
+	}
 	for _, c := range jobs {
 		change, err := c.decide(c.facts)
 		if err != nil {

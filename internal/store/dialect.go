@@ -189,11 +189,12 @@ func (d Dialect) valuesTable(second valueType, rows [][]any) (string, []any) {
 	for _, r := range rows {
 		args = append(args, r...)
 	}
-	switch {
-	case d == MySQL:
+	switch d {
+	case MySQL:
 		return "(SELECT ? AS column1, ? AS column2" + repeated(" UNION ALL SELECT ?, ?", "", len(rows)-1) + ")", args
-	case d == SQLite:
+	case SQLite:
 		return "(VALUES " + repeated("(?, ?)", ", ", len(rows)) + ")", args
+	case Postgres:
 	}
 	return "(VALUES " + repeated("(?, CAST(? AS "+string(second)+"))", ", ", len(rows)) + ")", args
 }

@@ -12,5 +12,6 @@
 //
 // SQLite has one writer, on its own goroutine, that puts the transactions
 // which wait at the same time into one durable commit (group commit); see
-// writer.go.
+// writer.go. On every database calls of devices that wait at the same time
+// share their statements; see batch.go.
 package store

@@ -209,7 +209,16 @@ func (s *session) putEnrollment(e *fleet.Enrollment) error {
 		e.CreatedAt = s.db.clock()
 	}
 	s.enrollmentChanged(e.ID)
-	return s.save("enrollments", enrollmentCols, enrollmentValues(e))
+	return enrollmentTaken(s.save("enrollments", enrollmentCols, enrollmentValues(e)), e.Key)
+}
+
+// enrollmentTaken turns the error of a key that exists already into an answer
+// for the device.
+func enrollmentTaken(err error, key any) error {
+	if isDuplicate(err) {
+		return fleet.Errorf(fleet.KindUnavailable, "enrollment %v: another message of the device is being handled: try again", key)
+	}
+	return err
 }
 
 // cancelChannels takes back everything queued on a device and its user

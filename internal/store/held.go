@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/muster-mdm/muster/internal/fleet"
 )
 
 // heldWrites are rows that a transaction is going to write: rows of several
@@ -92,11 +90,10 @@ func (s *session) flush() error {
 	}
 	for _, g := range h.groups {
 		err := s.insertRows(g.table, g.cols, g.last(), g.tail)
-		switch {
-		case err == nil:
-		case g.table == "enrollments" && isDuplicate(err):
-			return fleet.Errorf(fleet.KindUnavailable, "enrollment %v: another message of the device is being handled: try again", g.rows[0][1])
-		default:
+		if g.table == "enrollments" {
+			err = enrollmentTaken(err, g.rows[0][1])
+		}
+		if err != nil {
 			return fmt.Errorf("write %s: %w", g.table, err)
 		}
 	}

@@ -284,3 +284,16 @@ func (p *Plans) After(ctx context.Context, team fleet.TeamID, after fleet.HostID
 	return collect(p.db.view(ctx), func(r *sql.Rows) (id fleet.HostID, err error) { return id, r.Scan(&id) },
 		"SELECT id FROM hosts WHERE team_id = ? AND id > ? ORDER BY id LIMIT ?", int64(team), int64(after), limit)
 }
+
+// VerifyNow makes a host due to be asked what it has. KindNotFound: there is
+// no such host.
+func (p *Plans) VerifyNow(ctx context.Context, host fleet.HostID) error {
+	return p.db.transact(ctx, func(s *session) error {
+		n, err := s.changed("UPDATE host_states SET verify_at = CASE WHEN verify_at > 0 THEN 1 ELSE 0 END, asked_at = 0, due_at = ?, seq = seq + 1 WHERE host_id = ?",
+			s.db.now(), int64(host))
+		if err != nil || n == 0 {
+			return orNotFound(err, "there is no host with id %d", host)
+		}
+		return nil
+	})
+}

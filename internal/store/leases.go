@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 )
@@ -66,17 +67,30 @@ type JobRun struct {
 // RecordRun notes a finished run of a job, so that a job that died is seen.
 func (l *Leases) RecordRun(ctx context.Context, name string, started, finished time.Time, failure error) error {
 	succeeded, message := micros(finished), ""
+	set, args := "started_at = ?, finished_at = ?, last_error = ?, runs = runs + 1", []any{micros(started), micros(finished)}
 	if failure != nil {
 		succeeded, message = 0, failure.Error()
 	}
+	args = append(args, message)
+	if failure == nil {
+		set, args = set+", succeeded_at = ?", append(args, succeeded)
+	}
 	return l.db.transact(ctx, func(s *session) error {
-		n, err := s.changed("UPDATE job_runs SET started_at = ?, finished_at = ?,"+
-			" succeeded_at = CASE WHEN ? > 0 THEN ? ELSE succeeded_at END, last_error = ?, runs = runs + 1 WHERE name = ?",
-			micros(started), micros(finished), succeeded, succeeded, message, name)
+		n, err := s.changed("UPDATE job_runs SET "+set+" WHERE name = ?", append(args, name)...)
 		if err != nil || n > 0 {
 			return err
 		}
 		return s.exec("INSERT INTO job_runs (name, started_at, finished_at, succeeded_at, last_error, runs) VALUES (?, ?, ?, ?, ?, 1)",
 			name, micros(started), micros(finished), succeeded, message)
 	})
+}
+
+// Runs lists the last run of each job.
+func (l *Leases) Runs(ctx context.Context) ([]JobRun, error) {
+	return collect(l.db.view(ctx), func(r *sql.Rows) (v JobRun, err error) {
+		var started, finished, succeeded int64
+		err = r.Scan(&v.Name, &started, &finished, &succeeded, &v.LastError, &v.Runs)
+		v.StartedAt, v.FinishedAt, v.SucceededAt = timeOf(started), timeOf(finished), timeOf(succeeded)
+		return v, err
+	}, "SELECT name, started_at, finished_at, succeeded_at, last_error, runs FROM job_runs ORDER BY name")
 }

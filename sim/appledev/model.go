@@ -91,11 +91,14 @@ type Mix struct {
 	IPhone, IPad, Mac int
 	// MacNoUser are Macs at the login window: they have no user channel.
 	MacNoUser int
+	// FreeOneIn: of every so many devices the first is not supervised; 0: all
+	// iPhones and iPads are.
+	FreeOneIn int
 }
 
 // family draws one, and whether somebody is logged in.
 func (m Mix) family(r *rand.Rand) (f Family, user bool) {
-	if m == (Mix{}) {
+	if m.IPhone+m.IPad+m.Mac+m.MacNoUser == 0 {
 		m = Mix{IPhone: 2, IPad: 2, Mac: 1}
 	}
 	n := r.IntN(m.IPhone + m.IPad + m.Mac + m.MacNoUser)
@@ -142,6 +145,9 @@ func newSpec(r *rand.Rand, i int, mix Mix) Spec {
 	s.UDID = fmt.Sprintf("00008%03d-%016X", r.IntN(1000), r.Uint64())
 	if family == IPhone {
 		s.IMEI = fmt.Sprintf("35%013d", r.Uint64N(1e13))
+	}
+	if mix.FreeOneIn > 0 && i%mix.FreeOneIn == 0 {
+		s.Supervised = false
 	}
 	return s
 }

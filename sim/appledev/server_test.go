@@ -230,7 +230,7 @@ func (s *server) mdm(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	m := message{body: map[string]any{}, signer: cert.X509.SerialNumber.Text(16)}
+	m := message{body: map[string]any{}, signer: cert.X509().SerialNumber.Text(16)}
 	_, err = plist.Unmarshal(body, &m.body)
 	if err != nil {
 		s.t.Error(err)

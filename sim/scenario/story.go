@@ -41,6 +41,12 @@ type Options struct {
 	Progress func(step string, done, failed, total int)
 	// OnEvent is told what devices do; nil: nobody.
 	OnEvent func(appledev.Event)
+	// Restart kills the server and starts it again; nil: it cannot.
+	Restart func(ctx context.Context) error
+	// Kills is how often a scenario that can be interrupted is.
+	Kills int
+	// Mix of the devices; the zero value is a third of each kind.
+	Mix appledev.Mix
 	// KeyPool is how many RSA keys the devices share; 0: each makes its own.
 	KeyPool int
 }
@@ -63,8 +69,9 @@ type Story struct {
 	EnrollURL string
 	Steps     []Step
 
-	alive context.Context // while it lasts, devices run
-	wg    sync.WaitGroup
+	alive   context.Context // while it lasts, devices run
+	timeout time.Duration   // of a step; 0: stepTimeout
+	wg      sync.WaitGroup
 }
 
 // New prepares a story.
@@ -80,12 +87,16 @@ func New(o Options) (*Story, error) {
 		}
 		options.Keys = pool
 	}
-	return &Story{o: o, Fleet: appledev.NewPopulation(o.Seed, o.Devices, appledev.Mix{}, options)}, nil
+	return &Story{o: o, Fleet: appledev.NewPopulation(o.Seed, o.Devices, o.Mix, options)}, nil
 }
 
 // step runs and records one step.
 func (s *Story) step(ctx context.Context, name string, run func(context.Context) (string, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	timeout := s.timeout
+	if timeout == 0 {
+		timeout = stepTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	s.o.Progress(name, 0, 0, 0)
 	start := time.Now()
@@ -192,6 +203,11 @@ func (s *Story) Check(ctx context.Context) error {
 	return errors.Join(
 		s.step(ctx, "every device shows as a host of its platform", s.checkHosts),
 		s.step(ctx, "first vitals arrive, and leave no command behind", s.checkVitals),
+		s.step(ctx, "every device gets what its team and labels say, and reports it", s.checkDesired),
+		s.step(ctx, "secrets are filled in on the way to the device", s.checkDevices),
+		s.step(ctx, "the item that fails is explained", s.checkExplain),
+		s.step(ctx, "a plan tells what a change would do, and changes nothing", s.checkPlan),
+		s.step(ctx, "a host's history can be read", s.checkHistory),
 		s.step(ctx, "a command reaches a sleeping device by push", s.checkCommand),
 		s.step(ctx, "a command a device does not know is reported as its error", s.checkError),
 		s.step(ctx, "a device that says NotNow gets the command again", s.checkNotNow),

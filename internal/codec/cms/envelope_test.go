@@ -132,7 +132,7 @@ func TestOpenSSLAndWeReadEachOther(t *testing.T) {
 				"-inkey", key, "-out", out}, extra...)
 			openssl(t, args...)
 			c, err := NewVerifier(8).verifyFast(read(t, out), content)
-			if err != nil || !c.X509.Equal(id.cert) {
+			if err != nil || !c.X509().Equal(id.cert) {
 				t.Fatalf("%s %v: %v", name, extra, err)
 			}
 		}

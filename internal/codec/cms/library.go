@@ -106,7 +106,7 @@ func signedBy(p7 *pkcs7.PKCS7) (*Signed, error) {
 	if signer == nil {
 		return nil, fmt.Errorf("%w: no certificate for the signer", ErrMalformed)
 	}
-	err := affordable(signer)
+	err := affordable(signer.PublicKey)
 	if err != nil {
 		return nil, err
 	}

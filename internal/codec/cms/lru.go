@@ -12,7 +12,7 @@ type lru struct {
 
 	mu    sync.Mutex
 	byKey map[[sha256.Size]byte]*list.Element
-	order *list.List // of *Certificate, most recent first
+	order *list.List // of *summary, most recent first
 }
 
 func newLRU(size int) *lru {
@@ -20,7 +20,7 @@ func newLRU(size int) *lru {
 }
 
 // get returns the certificate with this fingerprint and marks it used, or nil.
-func (l *lru) get(key [sha256.Size]byte) *Certificate {
+func (l *lru) get(key [sha256.Size]byte) *summary {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e, ok := l.byKey[key]
@@ -28,24 +28,24 @@ func (l *lru) get(key [sha256.Size]byte) *Certificate {
 		return nil
 	}
 	l.order.MoveToFront(e)
-	c, _ := e.Value.(*Certificate)
-	return c
+	s, _ := e.Value.(*summary)
+	return s
 }
 
-// put adds a certificate, dropping the least recently used one when full. One
-// that is already there stays: its verdict is the older and equal one.
-func (l *lru) put(c *Certificate) {
+// put adds a certificate, dropping the least recently used one when full.
+func (l *lru) put(s *summary) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, ok := l.byKey[c.SHA256]; ok {
+	if e, ok := l.byKey[s.SHA256]; ok {
+		e.Value = s // under other authorities, or the same again
 		return
 	}
-	l.byKey[c.SHA256] = l.order.PushFront(c)
+	l.byKey[s.SHA256] = l.order.PushFront(s)
 	if l.order.Len() <= l.size {
 		return
 	}
 	last := l.order.Back()
-	old, _ := l.order.Remove(last).(*Certificate)
+	old, _ := l.order.Remove(last).(*summary)
 	delete(l.byKey, old.SHA256)
 }
 

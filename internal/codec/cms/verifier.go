@@ -2,32 +2,70 @@ package cms
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/big"
 	"slices"
 	"sync/atomic"
+	"time"
 )
 
-// DefaultCacheSize is the number of parsed certificates a Verifier keeps when
-// told 0. An entry weighs about 5 KB.
+// DefaultCacheSize is the number of certificates a Verifier keeps when told 0.
+// An entry weighs some 700 bytes.
 const DefaultCacheSize = 4096
 
-// Certificate is a parsed certificate with its fingerprint. It is shared
-// between requests: treat it as read-only.
+// Certificate is what the sender of a signature presented.
 type Certificate struct {
-	X509   *x509.Certificate
-	SHA256 [sha256.Size]byte // of the DER
+	*summary
+	der    []byte
+	parsed *x509.Certificate // nil until somebody needs it
+}
 
-	// issued is the authority set that vouched for this certificate. Comparing
-	// pointers makes a verdict fall with the set it was given under.
-	issued atomic.Pointer[authorities]
+// summary is the part of a certificate that requests need, and all that is
+// kept in the cache: parsed, it is eight times as large. It is never changed.
+type summary struct {
+	SHA256   [sha256.Size]byte // of the DER
+	NotAfter time.Time
+	issuer   [sha256.Size]byte // of the issuer's name and the serial number
+	keyID    []byte
+	key      crypto.PublicKey
+	// under is the authority set under which it was put into the cache, and
+	// vouched says that the set issued it. Comparing pointers makes both fall
+	// with the set.
+	under   *authorities
+	vouched bool
+}
+
+func newCertificate(cert *x509.Certificate, hash [sha256.Size]byte) *Certificate {
+	return &Certificate{der: cert.Raw, parsed: cert, summary: &summary{SHA256: hash, NotAfter: cert.NotAfter,
+		issuer: nameOf(cert.RawIssuer, cert.SerialNumber.Bytes()), keyID: bytes.Clone(cert.SubjectKeyId), key: cert.PublicKey}}
+}
+
+// nameOf is the identity of a certificate by issuer and serial number, a
+// positive one without leading zeros.
+func nameOf(issuer, serial []byte) [sha256.Size]byte {
+	var b [512]byte
+	named := binary.BigEndian.AppendUint32(b[:0], uint32(len(issuer)))
+	return sha256.Sum256(append(append(named, issuer...), serial...))
+}
+
+// X509 is the whole certificate.
+func (c *Certificate) X509() *x509.Certificate {
+	if c.parsed == nil {
+		cert, err := x509.ParseCertificate(bytes.Clone(c.der))
+		if err != nil {
+			return &x509.Certificate{} // it was parsed before: it has the fingerprint of one that was
+		}
+		return cert
+	}
+	return c.parsed
 }
 
 // authorities is one immutable set of issuing certificates.
@@ -114,16 +152,23 @@ func (v *Verifier) Certificate(der []byte) (*Certificate, error) {
 // is kept with the certificate until the authorities change.
 func (v *Verifier) CheckIssued(c *Certificate) error {
 	auth := v.auth.Load()
-	if c.issued.Load() == auth {
+	if c.under == auth && c.vouched {
 		return nil
 	}
-	err := auth.check(c.X509)
+	err := auth.check(c.X509())
 	if err != nil {
 		return err
 	}
-	c.issued.Store(auth)
-	v.cache.put(c)
+	c.summary = v.keep(c.summary, auth, true)
 	return nil
+}
+
+// keep puts a summary into the cache.
+func (v *Verifier) keep(s *summary, under *authorities, vouched bool) *summary {
+	kept := *s
+	kept.under, kept.vouched = under, vouched
+	v.cache.put(&kept)
+	return &kept
 }
 
 // check verifies cert against the set, signature-wise.
@@ -150,8 +195,10 @@ func (a *authorities) check(cert *x509.Certificate) error {
 // authorities are set, only what they issued is kept, so that strangers cannot
 // push devices out of the cache.
 func (v *Verifier) remember(c *Certificate) {
-	if len(v.auth.Load().certs) == 0 {
-		v.cache.put(c)
+	if auth := v.auth.Load(); len(auth.certs) == 0 {
+		if c.under != auth {
+			c.summary = v.keep(c.summary, auth, false)
+		}
 		return
 	}
 	// A refusal is the caller's to find: it calls CheckIssued itself.
@@ -160,26 +207,22 @@ func (v *Verifier) remember(c *Certificate) {
 
 // adopt turns a certificate parsed by the library into ours.
 func (v *Verifier) adopt(cert *x509.Certificate) *Certificate {
-	hash := sha256.Sum256(cert.Raw)
-	if c := v.cache.get(hash); c != nil {
-		return c
-	}
-	return &Certificate{X509: cert, SHA256: hash}
+	return newCertificate(cert, sha256.Sum256(cert.Raw))
 }
 
 // parse returns the cached certificate of der, or a new one that is not cached
 // until its key has been seen to sign or its issuer to vouch.
 func (v *Verifier) parse(der []byte) (*Certificate, error) {
 	hash := sha256.Sum256(der)
-	if c := v.cache.get(hash); c != nil {
-		return c, nil
+	if s := v.cache.get(hash); s != nil && s.under == v.auth.Load() {
+		return &Certificate{summary: s, der: der}, nil
 	}
 	// The parser keeps slices of its input; der belongs to the request.
 	cert, err := x509.ParseCertificate(bytes.Clone(der))
 	if err != nil {
 		return nil, fmt.Errorf("%w: certificate", ErrMalformed)
 	}
-	return &Certificate{X509: cert, SHA256: hash}, nil
+	return newCertificate(cert, hash), nil
 }
 
 // verifyFast is VerifyDetached for the shape in the package comment; errUnknown
@@ -197,7 +240,7 @@ func (v *Verifier) verifyFast(sig, content []byte) (*Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = checkSignature(signer.X509, d, signed)
+	err = checkSignature(signer.key, d, signed)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +256,7 @@ func (v *Verifier) signer(d *detached) (*Certificate, error) {
 		if err != nil {
 			return nil, errUnknown
 		}
-		if !d.names(c.X509) {
+		if !d.names(c.summary) {
 			continue
 		}
 		if found != nil {
@@ -227,15 +270,12 @@ func (v *Verifier) signer(d *detached) (*Certificate, error) {
 	return found, nil
 }
 
-// names reports whether the signer identifier is that of cert.
-func (d *detached) names(cert *x509.Certificate) bool {
+// names reports whether the signer identifier is that of the certificate.
+func (d *detached) names(s *summary) bool {
 	if d.keyID != nil {
-		return bytes.Equal(cert.SubjectKeyId, d.keyID)
+		return bytes.Equal(s.keyID, d.keyID)
 	}
-	if !bytes.Equal(cert.RawIssuer, d.issuer) {
-		return false
-	}
-	return new(big.Int).SetBytes(d.serial).Cmp(cert.SerialNumber) == 0
+	return nameOf(d.issuer, bytes.TrimLeft(d.serial, "\x00")) == s.issuer
 }
 
 // maxRSABits bounds the cost of one verification: it grows with the square of
@@ -243,22 +283,22 @@ func (d *detached) names(cert *x509.Certificate) bool {
 const maxRSABits = 8192
 
 // affordable refuses keys whose use would cost more than a message is worth.
-func affordable(cert *x509.Certificate) error {
-	key, ok := cert.PublicKey.(*rsa.PublicKey)
+func affordable(public crypto.PublicKey) error {
+	key, ok := public.(*rsa.PublicKey)
 	if ok && key.N.BitLen() > maxRSABits {
 		return fmt.Errorf("%w: RSA key of %d bits", ErrMalformed, key.N.BitLen())
 	}
 	return nil
 }
 
-// checkSignature verifies the signature value over signed with cert's key.
-func checkSignature(cert *x509.Certificate, d *detached, signed []byte) error {
-	err := affordable(cert)
+// checkSignature verifies the signature value over signed with the key.
+func checkSignature(public crypto.PublicKey, d *detached, signed []byte) error {
+	err := affordable(public)
 	if err != nil {
 		return err
 	}
 	digest := sum(d.digest, signed)
-	switch key := cert.PublicKey.(type) {
+	switch key := public.(type) {
 	case *rsa.PublicKey:
 		if d.scheme != schemeRSA {
 			return fmt.Errorf("%w: algorithm does not fit the key", ErrSignature)

@@ -50,11 +50,11 @@ func wantFast(t *testing.T, sig []byte, id identity) {
 	if err != nil {
 		t.Fatalf("fast reader: %v", err)
 	}
-	if !c.X509.Equal(id.cert) {
+	if !c.X509().Equal(id.cert) {
 		t.Fatal("fast reader found another signer")
 	}
 	c, err = v.VerifyDetached(sig, content)
-	if err != nil || !c.X509.Equal(id.cert) {
+	if err != nil || !c.X509().Equal(id.cert) {
 		t.Fatalf("VerifyDetached: %v", err)
 	}
 	_, err = v.VerifyDetached(sig, append([]byte(" "), content...))
@@ -72,7 +72,7 @@ func TestTheLibraryTakesWhatTheFastReaderDoesNotKnow(t *testing.T) {
 		t.Fatalf("fast reader: %v", err)
 	}
 	c, err := v.VerifyDetached(sig, content)
-	if err != nil || !c.X509.Equal(w.rsa.cert) {
+	if err != nil || !c.X509().Equal(w.rsa.cert) {
 		t.Fatalf("VerifyDetached: %v", err)
 	}
 	_, err = v.VerifyDetached(sig, nil)
@@ -347,4 +347,35 @@ var signatureOIDs = map[scheme]map[crypto.Hash]string{
 		crypto.SHA1: oidECDSAWithSHA1, crypto.SHA256: oidECDSAWithSHA256,
 		crypto.SHA384: oidECDSAWithSHA384, crypto.SHA512: oidECDSAWithSHA512,
 	},
+}
+
+// What is kept must be small, whatever the certificate says beside it, and
+// fall with the authorities that it was kept under.
+func TestTheCacheKeepsNoParsedCertificates(t *testing.T) {
+	w := theWorld()
+	v := NewVerifier(8)
+	v.SetAuthorities([]*x509.Certificate{w.ca.cert})
+	sig := mustSign(t, w.rsa, Signing{Detached: true})
+	first, err := v.VerifyDetached(sig, content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := v.VerifyDetached(sig, content)
+	if err != nil || again.summary != first.summary {
+		t.Fatalf("not from the cache: %v", err)
+	}
+	if again.parsed != nil {
+		t.Error("the cache holds on to a parsed certificate")
+	}
+	if !again.X509().Equal(w.rsa.cert) || again.NotAfter != w.rsa.cert.NotAfter {
+		t.Error("another certificate comes out of the cache")
+	}
+	v.SetAuthorities([]*x509.Certificate{w.rsa.cert})
+	if err := v.CheckIssued(again); !errors.Is(err, ErrNotIssued) {
+		t.Errorf("a verdict outlived its authorities: %v", err)
+	}
+	v.SetAuthorities([]*x509.Certificate{w.ca.cert})
+	if err := v.CheckIssued(again); err != nil {
+		t.Errorf("of its authority again: %v", err)
+	}
 }

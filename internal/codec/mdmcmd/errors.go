@@ -76,7 +76,6 @@ var errorCodes = map[string]map[int64]Meaning{
 		4004: {"the device could not install the profile while it is locked", "nothing; it is tried again"},
 		4009: {"the device must be supervised for a payload of the profile", "supervise the device (automatic enrollment or Apple Configurator), or scope the profile to supervised devices with a label of vitals"},
 		4013: {"the profile could not replace the one that is installed", "remove the installed one first"},
-		4020: {"a person refused the profile", "ask the person, or enroll the device by automatic enrollment"},
 		4023: {"the profile can only be installed through MDM", "nothing; report the case with the profile"},
 		4035: {"the profile is for another kind of device", "scope it with a label"},
 	},

@@ -49,3 +49,8 @@ func (e *Explainer) At(_ context.Context, _ fleet.HostID, at time.Time) (*fleet.
 	}
 	return e.History, nil
 }
+
+func (e *Explainer) Verify(_ context.Context, host fleet.HostID) error {
+	e.Asked = host
+	return nil
+}
