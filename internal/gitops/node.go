@@ -62,10 +62,11 @@ func (s *source) value(n *yaml.Node) *yaml.Node {
 		s.nodes++
 		n = n.Alias
 	}
-	if s.nodes++; s.nodes == maxNodes {
-		s.fault(n, "", "the files have more than %d values", maxNodes)
-	}
-	if s.nodes >= maxNodes {
+	if s.nodes++; s.nodes >= maxNodes {
+		if !s.tooMany {
+			s.tooMany = true
+			s.fault(n, "", "the files have more than %d values", maxNodes)
+		}
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line}
 	}
 	return n

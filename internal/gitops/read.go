@@ -36,6 +36,7 @@ type reader struct {
 	out     *Repository
 	faults  Faults
 	nodes   int
+	tooMany bool
 	total   int64
 	sums    map[string][sha256.Size]byte
 	secrets map[string]Secret

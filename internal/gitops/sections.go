@@ -98,17 +98,19 @@ func (s *source) config(n *yaml.Node, what string, layout bool) {
 			info := &apiv1.OrgInfoPatch{}
 			c.OrgInfo = info
 			s.mapping(n, under(what, "org_info"), keys{take: map[string]func(*yaml.Node){
-				"org_name":                      func(n *yaml.Node) { info.OrgName = s.text(n, "org_name") },
-				"org_logo_url":                  func(n *yaml.Node) { info.OrgLogoURL = s.text(n, "org_logo_url") },
-				"org_logo_url_light_background": func(n *yaml.Node) { info.OrgLogoURLLight = s.text(n, "org_logo_url_light_background") },
-				"contact_url":                   func(n *yaml.Node) { info.ContactURL = s.text(n, "contact_url") },
+				"org_name":     func(n *yaml.Node) { info.OrgName = s.text(n, under(what, "org_info.org_name")) },
+				"org_logo_url": func(n *yaml.Node) { info.OrgLogoURL = s.text(n, under(what, "org_info.org_logo_url")) },
+				"org_logo_url_light_background": func(n *yaml.Node) {
+					info.OrgLogoURLLight = s.text(n, under(what, "org_info.org_logo_url_light_background"))
+				},
+				"contact_url": func(n *yaml.Node) { info.ContactURL = s.text(n, under(what, "org_info.contact_url")) },
 			}})
 		},
 		"server_settings": func(n *yaml.Node) {
 			server := &apiv1.ServerSettingsPatch{}
 			c.ServerSettings = server
 			s.mapping(n, under(what, "server_settings"), keys{ignored: shownServer, take: map[string]func(*yaml.Node){
-				"server_url": func(n *yaml.Node) { server.ServerURL = s.text(n, "server_url") },
+				"server_url": func(n *yaml.Node) { server.ServerURL = s.text(n, under(what, "server_settings.server_url")) },
 			}})
 		},
 		"mdm": func(n *yaml.Node) { s.configMDM(n, under(what, "mdm"), layout) },
