@@ -328,7 +328,7 @@ func TestTheSettingsThatDocsShowLoad(t *testing.T) {
 }
 
 func TestEveryVariableThatDocsNameExists(t *testing.T) {
-	known := map[string]bool{config.EnvConfigFile: true, envClientConfig: true, "MUSTER_CONTEXT": true,
+	known := map[string]bool{config.EnvConfigFile: true, envClientConfig: true, envClientContext: true, envClientURL: true, envClientToken: true,
 		"MUSTER_TEST_POSTGRES": true, "MUSTER_TEST_MYSQL": true}
 	for _, s := range config.Settings() {
 		known[s.Env()], known[s.Env()+"_FILE"] = true, s.Secret

@@ -259,8 +259,8 @@ func loadPlan(path string) (*savedPlan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the plan: %w", err)
 	}
-	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxPlanFile))
+	err = errors.Join(err, f.Close())
 	if err != nil {
 		return nil, fmt.Errorf("the plan: %w", err)
 	}

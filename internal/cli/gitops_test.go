@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -434,6 +435,55 @@ func TestASavedPlanIsRefusedWhenAnythingChanged(t *testing.T) {
 	e.wants(ExitOK, "gitops --plan plan.json", "profiles of \"Phones\"")
 	if got := fmt.Sprint(e.profiles("Phones")); got != "[A]" {
 		t.Errorf("the server has %s", got)
+	}
+}
+
+func TestThePageOnRepositoriesIsTrue(t *testing.T) {
+	e := newEstate(t)
+	e.env = map[string]string{"MACS_ENROLL_SECRET": "macs-secret-0123456789abcdef", "FLEET_SECRET_WIFI_PASSWORD": "swordfish"}
+	blocks, _ := fenced(pages(t)["docs/gitops.md"])
+	for _, b := range blocks {
+		if _, name, file := strings.Cut(b.kind, " "); file {
+			e.write(name, b.text)
+		}
+	}
+	// What the commands of the page end with and say, in their order.
+	told := []struct {
+		command string
+		code    int
+		word    string
+	}{
+		{"generate-gitops", ExitOK, "Wrote 1 files"},
+		{"plan", ExitChanges, "+ Office Wi-Fi (com.example.wifi)"},
+		{"gitops", ExitOK, "Dry run: nothing was changed"},
+		{"gitops", ExitOK, "Applied: custom variables, labels, teams"},
+		{"plan", ExitOK, "The plan is in"},
+		{"gitops", ExitOK, "No changes"},
+		{"gitops", ExitOK, "No changes"},
+		{"apply", ExitOK, "26.1 -> 26.2"},
+		{"apply", ExitOK, "Applied: labels, teams"},
+	}
+	ran := 0
+	for _, b := range blocks {
+		for _, x := range commandsOf("docs/gitops.md", b.text) {
+			if ran >= len(told) || x.words[1] != told[ran].command {
+				t.Fatalf("docs/gitops.md:%d: this test does not know %v", b.line, x.words)
+			}
+			e.wants(told[ran].code, strings.Replace(strings.Join(x.words[1:], " "), "--dir ", "--dir "+e.dir+"/", 1), told[ran].word)
+			ran++
+		}
+	}
+	if got := fmt.Sprint(e.profiles("Macs")); ran != len(told) || got != "[Office Wi-Fi passcode]" {
+		t.Errorf("%d commands, and the server has %s", ran, got)
+	}
+}
+
+func TestWhatFailsSaysWhatWasApplied(t *testing.T) {
+	err := (&specWork{c: &cli{Deps: Deps{Err: io.Discard}}}).failed([]string{"labels", "teams"}, []specStep{{name: "profiles of \"Macs\""}, {name: "delete team \"X\""}}, errPlanAgain)
+	for _, want := range []string{"profiles of \"Macs\": plan again", "Already applied: labels, teams.", "Not applied: profiles of \"Macs\", delete team \"X\".", "run the same again"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is missing: %v", want, err)
+		}
 	}
 }
 

@@ -25,13 +25,18 @@ func (w *specWork) execute(ctx context.Context, p *savedPlan) error {
 	for i, s := range steps {
 		w.c.progress(i, len(steps), s.name)
 		if err := s.run(ctx); err != nil {
-			return fmt.Errorf("%s: %w\n%s", s.name, err, whatWasDone(done, steps[i:]))
+			return w.failed(done, steps[i:], err)
 		}
 		done = append(done, s.name)
 	}
 	w.c.progress(len(steps), len(steps), "Applying")
 	fmt.Fprintf(w.c.Err, "Applied: %s.\n", strings.Join(done, ", "))
 	return nil
+}
+
+// failed says what stands and what does not.
+func (w *specWork) failed(done []string, left []specStep, err error) error {
+	return fmt.Errorf("%s: %w\n%s", left[0].name, err, whatWasDone(done, left))
 }
 
 func whatWasDone(done []string, left []specStep) string {

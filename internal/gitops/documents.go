@@ -21,8 +21,8 @@ func (s *source) document(n *yaml.Node) {
 	var version, kind string
 	var spec *yaml.Node
 	s.mapping(n, "", keys{ignored: []string{"metadata"}, take: map[string]func(*yaml.Node){
-		"apiVersion": func(n *yaml.Node) { version = s.textOr(n, "apiVersion", "") },
-		"kind":       func(n *yaml.Node) { kind = s.textOr(n, "kind", "") },
+		"apiVersion": func(n *yaml.Node) { version = s.textOrNone(n, "apiVersion") },
+		"kind":       func(n *yaml.Node) { kind = s.textOrNone(n, "kind") },
 		"spec":       func(n *yaml.Node) { spec = s.value(n) },
 	}})
 	switch {
@@ -71,7 +71,7 @@ func (s *source) teamSpec(n *yaml.Node, what string) {
 		later:   []string{"agent_options", "features", "scripts", "software", "webhook_settings", "host_expiry_settings", "integrations"},
 		ignored: []string{"id", "created_at", "user_count", "host_count"},
 		take: map[string]func(*yaml.Node){
-			"name":        func(n *yaml.Node) { t.Place = s.at(n); t.Spec.Name = strings.TrimSpace(s.textOr(n, what+".name", "")) },
+			"name":        func(n *yaml.Node) { t.Place = s.at(n); t.Spec.Name = strings.TrimSpace(s.textOrNone(n, what+".name")) },
 			"description": func(n *yaml.Node) { t.Spec.Description = s.text(n, what+".description") },
 			"secrets":     func(n *yaml.Node) { s.enrollSecrets(t, n, what+".secrets") },
 			"mdm":         func(n *yaml.Node) { s.mapping(n, what+".mdm", mdm) },

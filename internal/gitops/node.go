@@ -188,11 +188,11 @@ func (s *source) text(n *yaml.Node, what string) *string {
 	return &value
 }
 
-func (s *source) textOr(n *yaml.Node, what, otherwise string) string {
+func (s *source) textOrNone(n *yaml.Node, what string) string {
 	if t := s.text(n, what); t != nil {
 		return *t
 	}
-	return otherwise
+	return ""
 }
 
 // list hands out the elements of a list and tells whether there is one: a key

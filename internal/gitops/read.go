@@ -207,7 +207,7 @@ func (s *source) profile(n *yaml.Node, what string) []Profile {
 		s.mapping(n, what, keys{take: map[string]func(*yaml.Node){
 			"path":               func(n *yaml.Node) { file = s.text(n, what+".path") },
 			"paths":              func(n *yaml.Node) { pattern = s.text(n, what+".paths") },
-			"name":               func(n *yaml.Node) { p.Name = s.textOr(n, what+".name", "") },
+			"name":               func(n *yaml.Node) { p.Name = s.textOrNone(n, what+".name") },
 			"labels_include_all": func(n *yaml.Node) { p.IncludeAll = append(p.IncludeAll, s.texts(n, what+".labels_include_all")...) },
 			"labels":             func(n *yaml.Node) { p.IncludeAll = append(p.IncludeAll, s.texts(n, what+".labels")...) },
 			"labels_include_any": func(n *yaml.Node) { p.IncludeAny = s.texts(n, what+".labels_include_any") },

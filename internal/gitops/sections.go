@@ -188,8 +188,8 @@ func (s *source) updates(n *yaml.Node, what string) *apiv1.OSUpdates {
 	}
 	version, deadline := "", ""
 	s.mapping(n, what, keys{later: []string{"update_new_hosts", "deadline_days"}, take: map[string]func(*yaml.Node){
-		"minimum_version": func(n *yaml.Node) { version = s.textOr(n, under(what, "minimum_version"), "") },
-		"deadline":        func(n *yaml.Node) { deadline = s.textOr(n, under(what, "deadline"), "") },
+		"minimum_version": func(n *yaml.Node) { version = s.textOrNone(n, under(what, "minimum_version")) },
+		"deadline":        func(n *yaml.Node) { deadline = s.textOrNone(n, under(what, "deadline")) },
 	}})
 	if (version == "") != (deadline == "") {
 		s.fault(n, what, "give both minimum_version and deadline, or neither")
@@ -241,7 +241,7 @@ func isNoTeam(name string) bool {
 func (s *source) teamFile(n *yaml.Node, withoutTeam bool) {
 	t := &Team{Place: s.at(n)}
 	s.mapping(n, "", keys{later: append([]string{"labels"}, laterTop...), take: map[string]func(*yaml.Node){
-		"name": func(n *yaml.Node) { t.Place = s.at(n); t.Spec.Name = strings.TrimSpace(s.textOr(n, "name", "")) },
+		"name": func(n *yaml.Node) { t.Place = s.at(n); t.Spec.Name = strings.TrimSpace(s.textOrNone(n, "name")) },
 		// What follows is read when the name is known.
 		"description": func(*yaml.Node) {}, "team_settings": func(*yaml.Node) {}, "settings": func(*yaml.Node) {}, "controls": func(*yaml.Node) {},
 	}})
@@ -312,7 +312,7 @@ func (s *source) label(n *yaml.Node, what string) {
 	}
 	l := Label{Place: s.at(n)}
 	take := func(key string, into *string) func(*yaml.Node) {
-		return func(n *yaml.Node) { *into = s.textOr(n, under(what, key), "") }
+		return func(n *yaml.Node) { *into = s.textOrNone(n, under(what, key)) }
 	}
 	s.mapping(n, what, keys{
 		ignored: []string{"id", "label_type", "created_at", "updated_at", "count", "host_count", "display_text"},
@@ -327,9 +327,9 @@ func (s *source) label(n *yaml.Node, what string) {
 				l.Criteria = &apiv1.Criteria{}
 				at := under(what, "criteria")
 				s.mapping(n, at, keys{take: map[string]func(*yaml.Node){
-					"vital":    func(n *yaml.Node) { l.Criteria.Vital = s.textOr(n, at, "") },
-					"operator": func(n *yaml.Node) { l.Criteria.Operator = s.textOr(n, at, "") },
-					"value":    func(n *yaml.Node) { l.Criteria.Value = s.textOr(n, at, "") },
+					"vital":    func(n *yaml.Node) { l.Criteria.Vital = s.textOrNone(n, at) },
+					"operator": func(n *yaml.Node) { l.Criteria.Operator = s.textOrNone(n, at) },
+					"value":    func(n *yaml.Node) { l.Criteria.Value = s.textOrNone(n, at) },
 				}})
 			},
 			"hosts": func(n *yaml.Node) {

@@ -148,10 +148,7 @@ func (w *writer) global(s State) error {
 	for i := range s.Labels {
 		labels.Content = append(labels.Content, labelNode(&s.Labels[i]))
 	}
-	controls, err := w.controls(c.MDM.MacOSUpdates, c.MDM.IOSUpdates, c.MDM.IPadOSUpdates, s.NoTeam.Profiles, "no-team", "")
-	if err != nil {
-		return err
-	}
+	controls := w.controls(c.MDM.MacOSUpdates, c.MDM.IOSUpdates, c.MDM.IPadOSUpdates, s.NoTeam.Profiles, "no-team", "")
 	return w.yaml("default.yml", mapped().add("org_settings", &org.node).add("labels", labels).add("controls", controls))
 }
 
@@ -172,10 +169,7 @@ func (w *writer) team(t *TeamState) error {
 	name := strings.TrimSuffix(path.Base(slug), ".yml")
 	p := mapped().add("name", text(t.Team.Name)).some("description", t.Team.Description)
 	m := t.Team.MDM
-	controls, err := w.controls(m.MacOSUpdates, m.IOSUpdates, m.IPadOSUpdates, t.Profiles, name, "../")
-	if err != nil {
-		return err
-	}
+	controls := w.controls(m.MacOSUpdates, m.IOSUpdates, m.IPadOSUpdates, t.Profiles, name, "../")
 	p.add("controls", controls)
 	if t.HasSecrets {
 		p.comment(strings.Replace(secretsComment, "  secrets:", "team_settings:\n  secrets:", 1))
@@ -194,7 +188,7 @@ func updatesNode(u apiv1.OSUpdates) *yaml.Node {
 }
 
 // controls writes profiles next to it; up leads from the file to the root.
-func (w *writer) controls(macos, ios, ipados apiv1.OSUpdates, profiles []ProfileState, dir, up string) (*yaml.Node, error) {
+func (w *writer) controls(macos, ios, ipados apiv1.OSUpdates, profiles []ProfileState, dir, up string) *yaml.Node {
 	list := &yaml.Node{Kind: yaml.SequenceNode}
 	for i := range profiles {
 		prof := &profiles[i]
@@ -232,7 +226,7 @@ func (w *writer) controls(macos, ios, ipados apiv1.OSUpdates, profiles []Profile
 	}
 	p := mapped().add("macos_updates", updatesNode(macos)).add("ios_updates", updatesNode(ios)).add("ipados_updates", updatesNode(ipados))
 	p.add("macos_settings", &mapped().add("custom_settings", list).node)
-	return &p.node, nil
+	return &p.node
 }
 
 // fileName makes a name of letters that every file system takes.
