@@ -63,7 +63,7 @@ func (p planner) Plan(ctx context.Context, team fleet.TeamID, uploads []fleet.Pr
 		if o.NewTeam {
 			return newTeamPreview(changes), nil
 		}
-		preview, err := p.previewer.Preview(ctx, team, changes)
+		preview, err := p.previewer.Preview(ctx, team, changes, o.AssumeSecrets...)
 		if err != nil || preview.Revision == before {
 			return preview, err
 		}

@@ -494,13 +494,39 @@ func TestAPlanCountsHostsAndTellsWhoWillRefuse(t *testing.T) {
 	e.story.run("", "apns", "upload", "--cert", e.file("push.pem", cert), "--key", e.file("push.key", key))
 	e.enroll(e.story.run("", "apple-mdm", "enrollments", "create", "--name", "Macs"))
 	serial := e.mac.Spec().Serial
+	getenv := func(name string) string { return e.env[name] }
 	e.write("lib/a.mobileconfig", webclip("com.example.a", "A", "1"))
 	e.write("lib/b.mobileconfig", webclip("com.example.b", "B", "1"))
 	e.write("default.yml", "labels:\n  - name: Pilots\n    hosts: ["+serial+"]\ncontrols:\n  macos_settings:\n    custom_settings:\n"+
 		"      - path: lib/a.mobileconfig\n      - path: lib/b.mobileconfig\n        labels_include_all: [Pilots]\n")
 	e.wants(ExitChanges, "plan -f default.yml", "+ A (com.example.a): add, 1 get it; such as", serial, "+ B (com.example.b): add, 1 are held")
+
+	// A value that comes with the plan is none to be missed; a fact that the host
+	// does not have is.
+	e.env["FLEET_SECRET_NEW"] = "swordfish"
+	e.write("lib/new.mobileconfig", webclip("com.example.new", "New", "$FLEET_SECRET_NEW"))
+	e.write("lib/idp.mobileconfig", webclip("com.example.idp", "IdP", "$FLEET_VAR_HOST_END_USER_IDP_USERNAME"))
+	e.write("new.yml", "controls:\n  macos_settings:\n    custom_settings: [lib/new.mobileconfig]\n")
+	if out := e.wants(ExitChanges, "plan -f new.yml", "+ variable NEW", "+ New (com.example.new): add, 1 get it"); strings.Contains(out, "refuse") {
+		t.Errorf("a refusal that will not be:\n%s", out)
+	}
+	e.write("new.yml", "controls:\n  macos_settings:\n    custom_settings: [lib/idp.mobileconfig]\n")
+	e.wants(ExitChanges, "plan -f new.yml", "1 expected to refuse it: the variable $FLEET_VAR_HOST_END_USER_IDP_USERNAME has no value", "to do: set the value", serial)
 	e.wants(ExitOK, "gitops -f default.yml")
 	e.wants(ExitOK, "plan -f default.yml", "No changes")
 	e.write("default.yml", "labels:\n  - name: Pilots\n    hosts: []\ncontrols:\n  macos_settings:\n    custom_settings:\n      - path: lib/b.mobileconfig\n        labels_include_all: [Pilots]\n")
-	e.wants(ExitChanges, "plan -f default.yml", "- A (com.example.a): remove, 1 lose it", "~ label Pilots: 0 hosts join and 1 leave")
+	e.wants(ExitChanges, "plan -f default.yml", "- A (com.example.a): remove, 1 lose it", "~ label Pilots: 0 hosts join and 1 leave", "the members of the label \"Pilots\" change")
+
+	// What is set is what was shown, or nothing: somebody was faster here.
+	c := &cli{Deps: Deps{Out: io.Discard, Err: io.Discard, HomeDir: e.dir, Getenv: getenv}}
+	w, p, err := c.work(t.Context(), "", specFlags{files: []string{filepath.Join(e.repo, "default.yml")}})
+	e.must(err)
+	_, err = e.connection.CreateProfile(t.Context(), client.ProfileUpload{FileName: "c.mobileconfig", Content: []byte(webclip("com.example.c", "C", "1"))})
+	e.must(err)
+	if err := w.execute(t.Context(), p); err == nil || !strings.Contains(err.Error(), "com.example.c of the team \"No team\" is not what was shown") || !strings.Contains(err.Error(), "Already applied: labels.") {
+		t.Errorf("a set that removes what was not shown: %v", err)
+	}
+	if got := fmt.Sprint(e.profiles("No team")); got != "[A B C]" {
+		t.Errorf("the server has %s", got)
+	}
 }

@@ -108,7 +108,7 @@ func (w *specWork) planLabels(ctx context.Context, p *savedPlan) error {
 			p.add("label", "", l.Name, changeAdd, "")
 			continue
 		}
-		what, err := w.labelChange(ctx, old, l)
+		what, err := w.labelChange(ctx, p, old, l)
 		var fault gitops.Fault
 		switch {
 		case errors.As(err, &labelFault{}):
@@ -147,7 +147,7 @@ type labelFault struct{ text string }
 func (e labelFault) Error() string { return e.text }
 
 // labelChange tells what is different; "" when nothing is.
-func (w *specWork) labelChange(ctx context.Context, old apiv1.LabelSpec, l gitops.Label) (string, error) {
+func (w *specWork) labelChange(ctx context.Context, p *savedPlan, old apiv1.LabelSpec, l gitops.Label) (string, error) {
 	if old.LabelType == "builtin" {
 		return "", labelFault{"is built in and cannot be changed: remove it from the files"}
 	}
@@ -182,6 +182,7 @@ func (w *specWork) labelChange(ctx context.Context, old apiv1.LabelSpec, l gitop
 		}
 		if text != "" {
 			what = append(what, text)
+			p.Warnings = append(p.Warnings, fmt.Sprintf("the members of the label %q change: hosts are counted by those of now", l.Name))
 		}
 	}
 	return strings.Join(what, "; "), nil

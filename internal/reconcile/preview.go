@@ -36,13 +36,14 @@ func NewPreviewer(r *Reconciler, plans Plans, pages HostPages) *Previewer {
 }
 
 // Preview works out what the changes would do to the hosts of a scope. Items
-// are those of the scope that people own, as they would be afterwards.
-func (p *Previewer) Preview(ctx context.Context, team fleet.TeamID, changes []fleet.ItemChange) (*fleet.Preview, error) {
+// are those of the scope that people own, as they would be afterwards. secrets
+// are names of those that will have a value by then.
+func (p *Previewer) Preview(ctx context.Context, team fleet.TeamID, changes []fleet.ItemChange, secrets ...string) (*fleet.Preview, error) {
 	if err := p.reconciler.Refresh(ctx); err != nil {
 		return nil, err
 	}
 	now := p.reconciler.Rules()
-	then, added := now.with(team, changes)
+	then, added := now.with(team, changes, secrets)
 	c := &counting{now: now, then: then, byUUID: map[string]*fleet.PreviewItem{}}
 	out := &fleet.Preview{TeamID: team, Revision: now.catalog.Revisions[team]}
 	for i := range changes {
@@ -88,10 +89,15 @@ func (p *Previewer) Revision(ctx context.Context, team fleet.TeamID) (int64, err
 
 // with returns the rules as they would be after the changes. New items get
 // keys that no stored one has.
-func (r *Rules) with(team fleet.TeamID, changes []fleet.ItemChange) (*Rules, map[string]fleet.ItemID) {
+func (r *Rules) with(team fleet.TeamID, changes []fleet.ItemChange, secrets []string) (*Rules, map[string]fleet.ItemID) {
 	c := *r.catalog
 	c.ByTeam = maps.Clone(c.ByTeam)
 	c.Items = maps.Clone(c.Items)
+	c.Secrets = map[string]int64{}
+	for _, name := range secrets {
+		c.Secrets[name] = 0
+	}
+	maps.Copy(c.Secrets, r.catalog.Secrets)
 	c.Labels = maps.Clone(c.Labels)
 	for n := range changes {
 		for _, l := range changes[n].Item.Labels {
