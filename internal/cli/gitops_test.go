@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -349,6 +350,10 @@ spec:
           - path: lib/wifi.mobileconfig
             labels_include_all: [Pilots]
 `)
+	// A pipeline's user may do all of it.
+	var made struct{ Token string }
+	e.must(json.Unmarshal([]byte(e.wants(ExitOK, "user create --api-only --name CI --email ci@example.com --global-role gitops -o json")), &made))
+	e.env["MUSTER_URL"], e.env["MUSTER_TOKEN"] = e.url, made.Token
 	before := e.state()
 	e.wants(ExitOK, "apply -f all.yml --dry-run", "+ label Pilots", "+ team Macs", "+ Wi-Fi (com.example.wifi)")
 	e.same("a dry run", before)
@@ -372,6 +377,8 @@ func TestFaultsAreToldWithTheirPlacesAndChangeNothing(t *testing.T) {
 	list := func(elements string) string {
 		return "name: Macs\ncontrols:\n  macos_settings:\n    custom_settings:\n" + elements
 	}
+	_, err := e.connection.CreateLabel(t.Context(), apiv1.CreateLabelRequest{Name: "Old"})
+	e.must(err)
 	before := e.state()
 	for name, tt := range map[string]struct{ file, want string }{
 		"an unknown key":         {"name: Macs\ncontrols:\n  macos_update:\n    deadline: x\n", `teams/macs.yml:3: controls.macos_update: is not a known key; did you mean macos_updates?`},
@@ -380,6 +387,7 @@ func TestFaultsAreToldWithTheirPlacesAndChangeNothing(t *testing.T) {
 		"one identifier twice":   {list("      - path: ../lib/b.mobileconfig\n      - path: ../lib/b2.mobileconfig\n"), "teams/macs.yml:5 (lib/b.mobileconfig), teams/macs.yml:6 (lib/b2.mobileconfig): profiles of \"Macs\": profiles: lib/b.mobileconfig and lib/b2.mobileconfig have the same identifier"},
 		"a profile not taken":    {list("      - path: ../lib/b.mobileconfig\n      - path: ../lib/mdm.mobileconfig\n"), "teams/macs.yml:6 (lib/mdm.mobileconfig): profiles of \"Macs\": profile: lib/mdm.mobileconfig: the payload com.apple.mdm is not taken"},
 		"a label that is not":    {list("      - path: ../lib/b.mobileconfig\n        labels_include_all: [Nobody]\n"), `teams/macs.yml:5: lib/b.mobileconfig: there is no label named "Nobody"`},
+		"a label that would go":  {list("      - path: ../lib/b.mobileconfig\n        labels_exclude_any: [Old]\n"), `teams/macs.yml:5: lib/b.mobileconfig: the label "Old" would be deleted, as it is not in the list of labels`},
 		"a file that is not":     {list("      - path: ../lib/c.mobileconfig\n"), "teams/macs.yml:5: controls.macos_settings.custom_settings[1]: lib/c.mobileconfig: there is no such file"},
 		"a deadline alone":       {"name: Macs\ncontrols:\n  ios_updates:\n    deadline: \"2027-01-01\"\n", "teams/macs.yml:4: controls.ios_updates: give both"},
 		"a version that is none": {"name: Macs\ncontrols:\n  ios_updates: {minimum_version: new, deadline: \"2027-01-01\"}\n", "teams (teams/macs.yml:1): mdm.ios_updates.minimum_version: must be"},
@@ -421,6 +429,16 @@ func TestASavedPlanIsRefusedWhenAnythingChanged(t *testing.T) {
 		t.Error(out)
 	}
 	e.same("a past plan", before)
+
+	// The server itself refuses a set that was planned before.
+	phones := e.team("Phones")
+	at, err := e.connection.Plan(t.Context(), apiv1.PlanRequest{TeamID: &phones, Profiles: []apiv1.PlanProfile{}})
+	e.must(err)
+	err = e.connection.SetPlannedProfiles(t.Context(), phones, []apiv1.ProfileBatchItem{}, at.Revision-1)
+	if client.StatusOf(err) != http.StatusConflict || !strings.Contains(err.Error(), "plan again") {
+		t.Errorf("a set of a past revision: %v", err)
+	}
+	e.same("a set that was refused", before)
 
 	// The settings changed.
 	e.wants(ExitChanges, plan, "- C (com.example.c)")
@@ -516,6 +534,12 @@ func TestAPlanCountsHostsAndTellsWhoWillRefuse(t *testing.T) {
 	e.wants(ExitOK, "plan -f default.yml", "No changes")
 	e.write("default.yml", "labels:\n  - name: Pilots\n    hosts: []\ncontrols:\n  macos_settings:\n    custom_settings:\n      - path: lib/b.mobileconfig\n        labels_include_all: [Pilots]\n")
 	e.wants(ExitChanges, "plan -f default.yml", "- A (com.example.a): remove, 1 lose it", "~ label Pilots: 0 hosts join and 1 leave", "the members of the label \"Pilots\" change")
+
+	// A new team has neither the hosts nor the profiles of those without one.
+	e.write("teams/lab.yml", "name: Lab\ncontrols:\n  macos_settings:\n    custom_settings: [../lib/b.mobileconfig]\n")
+	if out := e.wants(ExitChanges, "plan -f teams/lab.yml", "Profiles of Lab (a new team, without hosts)", "+ B (com.example.b): add\n", "2 to add, 0 to change, 0 to delete"); strings.Contains(out, serial) {
+		t.Errorf("a host of a team that does not exist:\n%s", out)
+	}
 
 	// What is set is what was shown, or nothing: somebody was faster here.
 	c := &cli{Deps: Deps{Out: io.Discard, Err: io.Discard, HomeDir: e.dir, Getenv: getenv}}
