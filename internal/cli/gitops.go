@@ -156,6 +156,7 @@ func (c *cli) work(ctx context.Context, want string, f specFlags) (*specWork, *s
 	w := &specWork{c: c, connection: connection, address: at.Address, repository: repository, flags: f}
 	p, err := w.makePlan(ctx)
 	if err != nil {
+		c.progress(2, 2, "Planning") // ends the line
 		return nil, nil, fmt.Errorf("%w\nNothing was changed", err)
 	}
 	return w, p, nil

@@ -497,7 +497,11 @@ func TestThePageOnRepositoriesIsTrue(t *testing.T) {
 }
 
 func TestWhatFailsSaysWhatWasApplied(t *testing.T) {
-	err := (&specWork{c: &cli{Deps: Deps{Err: io.Discard}}}).failed([]string{"labels", "teams"}, []specStep{{name: "profiles of \"Macs\""}, {name: "delete team \"X\""}}, errPlanAgain)
+	err := failed([]string{"labels", "teams"}, []specStep{{name: "profiles of \"Macs\""}, {name: "delete team \"X\""}}, errPlanAgain)
+	teams := failed(nil, []specStep{{name: stepTeams, parts: true}, {name: "profiles of \"Macs\""}}, errPlanAgain).Error()
+	if strings.Contains(teams, "Nothing was changed") || !strings.Contains(teams, "Perhaps applied in part: teams.\nNot applied: profiles of \"Macs\".\n") {
+		t.Error(teams)
+	}
 	for _, want := range []string{"profiles of \"Macs\": plan again", "Already applied: labels, teams.", "Not applied: profiles of \"Macs\", delete team \"X\".", "run the same again"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing: %v", want, err)

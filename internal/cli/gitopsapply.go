@@ -12,10 +12,12 @@ import (
 	"github.com/muster-mdm/muster/internal/gitops"
 )
 
-// specStep is one call that changes the server, all together or not at all.
+// specStep is one call that changes the server: all together or not at all,
+// unless it has parts, which the server checks all before it begins.
 type specStep struct {
-	name string
-	run  func(context.Context) error
+	name  string
+	run   func(context.Context) error
+	parts bool
 }
 
 // execute carries a plan out that has been shown.
@@ -25,7 +27,8 @@ func (w *specWork) execute(ctx context.Context, p *savedPlan) error {
 	for i, s := range steps {
 		w.c.progress(i, len(steps), s.name)
 		if err := s.run(ctx); err != nil {
-			return w.failed(done, steps[i:], err)
+			w.c.progress(len(steps), len(steps), s.name) // ends the line
+			return failed(done, steps[i:], err)
 		}
 		done = append(done, s.name)
 	}
@@ -35,28 +38,43 @@ func (w *specWork) execute(ctx context.Context, p *savedPlan) error {
 }
 
 // failed says what stands and what does not.
-func (w *specWork) failed(done []string, left []specStep, err error) error {
+func failed(done []string, left []specStep, err error) error {
 	return fmt.Errorf("%s: %w\n%s", left[0].name, err, whatWasDone(done, left))
 }
 
 func whatWasDone(done []string, left []specStep) string {
-	if len(done) == 0 {
+	if len(done) == 0 && !left[0].parts {
 		return "Nothing was changed."
 	}
-	var missing []string
+	var text, missing []string
+	if len(done) > 0 {
+		text = append(text, fmt.Sprintf("Already applied: %s.", strings.Join(done, ", ")))
+	}
+	if left[0].parts {
+		text = append(text, fmt.Sprintf("Perhaps applied in part: %s.", left[0].name))
+		left = left[1:]
+	}
 	for _, s := range left {
 		missing = append(missing, s.name)
 	}
-	return fmt.Sprintf("Already applied: %s.\nNot applied: %s.\nCorrect the cause and run the same again: what is applied stays and is not done twice.",
-		strings.Join(done, ", "), strings.Join(missing, ", "))
+	if len(missing) > 0 {
+		text = append(text, fmt.Sprintf("Not applied: %s.", strings.Join(missing, ", ")))
+	}
+	return strings.Join(append(text, "Correct the cause and run the same again: what is applied stays and is not done twice."), "\n")
 }
+
+// Steps that have parts.
+const (
+	stepLabels = "labels"
+	stepTeams  = "teams"
+)
 
 // steps in the order in which later ones need earlier ones; deletions last.
 func (w *specWork) steps(p *savedPlan) []specStep {
 	var out []specStep
 	add := func(when bool, name string, run func(context.Context) error) {
 		if when {
-			out = append(out, specStep{name, run})
+			out = append(out, specStep{name, run, name == stepLabels || name == stepTeams})
 		}
 	}
 	r := w.repository
@@ -68,7 +86,7 @@ func (w *specWork) steps(p *savedPlan) []specStep {
 	add(len(w.secrets) > 0, "custom variables", func(ctx context.Context) error {
 		return w.connection.SetCustomVariables(ctx, w.secrets, false)
 	})
-	add(len(w.labels) > 0, "labels", func(ctx context.Context) error { return w.connection.ApplyLabelSpecs(ctx, w.labels) })
+	add(len(w.labels) > 0, stepLabels, func(ctx context.Context) error { return w.connection.ApplyLabelSpecs(ctx, w.labels) })
 	add(settings, "settings", func(ctx context.Context) error {
 		_, err := w.connection.ModifyConfig(ctx, r.Config, false)
 		return err
@@ -80,7 +98,7 @@ func (w *specWork) steps(p *savedPlan) []specStep {
 		}
 		return w.connection.SetEnrollSecrets(ctx, 0, list)
 	})
-	add(len(w.specs) > 0, "teams", func(ctx context.Context) error {
+	add(len(w.specs) > 0, stepTeams, func(ctx context.Context) error {
 		ids, err := w.connection.ApplyTeamSpecs(ctx, w.specs, false, false)
 		for name, id := range ids {
 			w.teamIDs[name] = id

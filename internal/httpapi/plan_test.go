@@ -34,8 +34,8 @@ func TestADryRunAssumesWhatComesFirst(t *testing.T) {
 		!slices.Equal(b.profiles.Options.AssumeLabels, []string{"New"}) || !slices.Equal(b.profiles.Options.AssumeSecrets, []string{"WIFI", "LAN"}) {
 		t.Errorf("%d %v, %+v", code, out, b.profiles.Options)
 	}
-	for _, real := range []string{`{"configuration_profiles":[],"assume_labels":["New"]}`, `{"configuration_profiles":[],"assume_secrets":["LAN"]}`} {
-		if code, out, _ := b.call(t, "POST", path, real); code != 400 {
+	for _, body := range []string{`{"configuration_profiles":[],"assume_labels":["New"]}`, `{"configuration_profiles":[],"assume_secrets":["LAN"]}`} {
+		if code, out, _ := b.call(t, "POST", path, body); code != 400 {
 			t.Errorf("assumed outside of a dry run: %d %v", code, out)
 		}
 	}
