@@ -23,6 +23,7 @@ func (c *cli) commands() []*cobra.Command {
 		c.variablesCommand(),
 		c.mdmCommand(),
 		c.explainCommand(),
+		c.whatIfCommand(),
 		group("host", "Look at one host", c.hostHistoryCommand()),
 		c.appleMDMCommand(),
 		c.apnsCommand(),
