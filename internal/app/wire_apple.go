@@ -66,7 +66,7 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 		return nil, err
 	}
 	declarative := apple.NewDeclarative(store.NewDDM(a.db), items.judge, items.delivery, a.clock)
-	core := apple.NewService(lifecycle, queue, items.decide, declarative, items.delivery, a.clock)
+	core := apple.NewService(lifecycle, queue, items.decide, declarative, items.delivery, items.reconciler.Refresh, a.clock)
 	o := apple.Options{Core: core, Callers: channels, Seen: a.seen, Verifier: verifier,
 		CertHeader: a.config.Proxy.ClientCertHeader, MaxBody: a.config.Limits.DeviceBodyBytes, Clock: a.clock}
 	if url := a.config.Webhook.URL; url != "" {

@@ -160,4 +160,10 @@ func (d *desired) decide(t fleet.CommandTarget, r fleet.CommandReport, answer pl
 	return command.Outcome(t, r, answer)
 }
 
-func (d *desired) judge() apple.Judge { return d.reconciler.Rules() }
+// judge returns the newest rules.
+func (d *desired) judge(ctx context.Context) (apple.Judge, error) {
+	if err := d.reconciler.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	return d.reconciler.Rules(), nil
+}

@@ -185,7 +185,7 @@ func newBench(t testing.TB, change ...func(*Options)) *bench {
 	decide := func(c fleet.CommandTarget, r fleet.CommandReport, _ plist.Dict) fleet.ReportOutcome {
 		return fleet.ReportOutcome{Status: r.Status, Store: true, Keep: r.Status == fleet.CommandNotNow}
 	}
-	core := NewService(b.lifecycle, store.NewCommands(db), decide, noDeclarations(), nil, clock)
+	core := NewService(b.lifecycle, store.NewCommands(db), decide, noDeclarations(), nil, nil, clock)
 	b.watch = &watch{CheckinAndCommandService: core, Callers: b.enrollments}
 	verifier := cms.NewVerifier(0)
 	verifier.SetAuthorities([]*x509.Certificate{b.ca.cert})

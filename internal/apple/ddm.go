@@ -35,13 +35,14 @@ type Contents interface {
 // (contracts/apple.md 5.1).
 type Declarative struct {
 	channels Channels
-	judge    func() Judge
+	judge    func(context.Context) (Judge, error)
 	contents Contents
 	clock    func() time.Time
 }
 
-// NewDeclarative returns the endpoints.
-func NewDeclarative(channels Channels, judge func() Judge, contents Contents, clock func() time.Time) *Declarative {
+// NewDeclarative returns the endpoints. judge is asked for the newest rules:
+// another replica may have planned what a report is about.
+func NewDeclarative(channels Channels, judge func(context.Context) (Judge, error), contents Contents, clock func() time.Time) *Declarative {
 	return &Declarative{channels: channels, judge: judge, contents: contents, clock: clock}
 }
 
@@ -51,8 +52,12 @@ var emptySince = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // Answer implements Declarations.
 func (d *Declarative) Answer(ctx context.Context, sender fleet.Enrollment, endpoint string, data []byte) ([]byte, error) {
 	if endpoint == "status" {
+		judge, err := d.judge(ctx)
+		if err != nil {
+			return nil, err
+		}
 		return nil, d.channels.Apply(ctx, sender.ID, func(f fleet.DDMFacts) (fleet.DDMOutcome, error) {
-			return d.judge().Reported(f, data, d.clock())
+			return judge.Reported(f, data, d.clock())
 		})
 	}
 	c, err := d.channels.Channel(ctx, sender.ID)
@@ -81,9 +86,13 @@ func (d *Declarative) Answer(ctx context.Context, sender fleet.Enrollment, endpo
 func (d *Declarative) items(ctx context.Context, sender fleet.Enrollment, c *fleet.DDMChannel) ([]byte, error) {
 	manifest := c.Manifest
 	if c.Fetched != manifest.Token {
-		err := d.channels.Apply(ctx, sender.ID, func(f fleet.DDMFacts) (fleet.DDMOutcome, error) {
+		judge, err := d.judge(ctx)
+		if err != nil {
+			return nil, err
+		}
+		err = d.channels.Apply(ctx, sender.ID, func(f fleet.DDMFacts) (fleet.DDMOutcome, error) {
 			manifest = f.Channel.Manifest
-			return d.judge().Fetched(f, d.clock()), nil
+			return judge.Fetched(f, d.clock()), nil
 		})
 		if err != nil {
 			return nil, err

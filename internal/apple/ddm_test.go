@@ -45,7 +45,7 @@ func (follower) Reported(fleet.DDMFacts, []byte, time.Time) (fleet.DDMOutcome, e
 }
 
 func noDeclarations() *Declarative {
-	return NewDeclarative(&channels{}, func() Judge { return follower{} }, nil, time.Now)
+	return NewDeclarative(&channels{}, func(context.Context) (Judge, error) { return follower{}, nil }, nil, time.Now)
 }
 
 // manifest has one configuration with the given body.
@@ -62,7 +62,7 @@ func manifest(t *testing.T, value string) fleet.DDMManifest {
 func TestBodiesComeFromTheManifestThatTheDeviceFetched(t *testing.T) {
 	ctx := context.Background()
 	store := &channels{&fleet.DDMChannel{Manifest: manifest(t, "old"), UpdatedAt: time.Unix(1e9, 0)}}
-	d := NewDeclarative(store, func() Judge { return follower{} }, nil, time.Now)
+	d := NewDeclarative(store, func(context.Context) (Judge, error) { return follower{}, nil }, nil, time.Now)
 	ask := func(endpoint string) string {
 		t.Helper()
 		b, err := d.Answer(ctx, fleet.Enrollment{ID: 1, HostID: 1}, endpoint, nil)

@@ -75,7 +75,7 @@ func FuzzServeHTTP(f *testing.F) {
 		return fleet.ReportOutcome{}
 	}
 	verbs := &lifecycle{}
-	h := New(Options{Core: NewService(verbs, m, decide, noDeclarations(), nil, time.Now), Callers: m, Seen: m, Verifier: verifier,
+	h := New(Options{Core: NewService(verbs, m, decide, noDeclarations(), nil, nil, time.Now), Callers: m, Seen: m, Verifier: verifier,
 		CertHeader: proxyHeader, MaxBody: 1 << 16, Clock: time.Now})
 	for _, body := range [][]byte{report("Idle", "A"), report("Error", "A", "CommandUUID", "x"), authenticate("A"), tokenUpdate("A"),
 		tokenUpdate("A", "UserID", "u"), checkin("DeclarativeManagement", "A", "Endpoint", "tokens"), checkin("GetToken", "A"), checkin("UserAuthenticate", "A"),

@@ -50,14 +50,17 @@ type Service struct {
 	decide       Decide
 	declarations Declarations
 	contents     Contents
+	refresh      func(context.Context) error
 	clock        func() time.Time
 }
 
 var _ service.CheckinAndCommandService = (*Service)(nil)
 
-// NewService returns the service.
-func NewService(lifecycle Lifecycle, commands Commands, decide Decide, declarations Declarations, contents Contents, clock func() time.Time) *Service {
-	return &Service{lifecycle: lifecycle, commands: commands, decide: decide, declarations: declarations, contents: contents, clock: clock}
+// NewService returns the service. refresh reads the rules again that decide
+// goes by.
+func NewService(lifecycle Lifecycle, commands Commands, decide Decide, declarations Declarations, contents Contents,
+	refresh func(context.Context) error, clock func() time.Time) *Service {
+	return &Service{lifecycle: lifecycle, commands: commands, decide: decide, declarations: declarations, contents: contents, refresh: refresh, clock: clock}
 }
 
 // Authenticate begins an enrollment.
@@ -175,7 +178,7 @@ func (s *Service) CommandAndReportResults(r *mdm.Request, results *mdm.CommandRe
 		only = fleet.CommandRenew
 	}
 	for range maxUnfilled {
-		next, err := s.commands.Exchange(ctx, m.caller.Enrollment.ID, report, only, decide)
+		next, err := s.exchange(ctx, m.caller.Enrollment.ID, report, only, decide)
 		if err != nil || next == nil {
 			return nil, err
 		}
@@ -193,6 +196,20 @@ func (s *Service) CommandAndReportResults(r *mdm.Request, results *mdm.CommandRe
 		report, decide = s.unfilled(m, next.UUID, shown)
 	}
 	return nil, nil
+}
+
+// exchange carries a report out. Where another replica has planned items that
+// are not known here yet, the rules are read again first.
+func (s *Service) exchange(ctx context.Context, id fleet.EnrollmentID, report *fleet.CommandReport, only fleet.CommandPurpose,
+	decide func(fleet.CommandTarget) fleet.ReportOutcome) (*fleet.NextCommand, error) {
+	next, err := s.commands.Exchange(ctx, id, report, only, decide)
+	if !errors.Is(err, fleet.ErrStaleRules) {
+		return next, err
+	}
+	if err := s.refresh(ctx); err != nil {
+		return nil, err
+	}
+	return s.commands.Exchange(ctx, id, report, only, decide)
 }
 
 // maxUnfilled bounds the commands of one exchange whose variables have lost

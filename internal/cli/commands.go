@@ -27,6 +27,7 @@ func (c *cli) commands() []*cobra.Command {
 		c.planCommand(),
 		c.generateGitOpsCommand(),
 		c.explainCommand(),
+		c.whatIfCommand(),
 		group("host", "Look at one host", c.hostHistoryCommand()),
 		c.appleMDMCommand(),
 		c.apnsCommand(),

@@ -1,14 +1,17 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	apiv1 "github.com/muster-mdm/muster/api/v1"
+	"github.com/muster-mdm/muster/client"
 )
 
 func (c *cli) explainCommand() *cobra.Command {
@@ -161,4 +164,72 @@ func by(actor string) string {
 		return ""
 	}
 	return " by " + printable(actor)
+}
+
+func (c *cli) whatIfCommand() *cobra.Command {
+	var team string
+	var join, leave []string
+	cmd := &cobra.Command{
+		Use: "what-if HOST", Short: "Tell what a host would have in another team or with other labels",
+		Example: "  muster what-if C02XK1ABJGH5 --team Lab --join Kiosks",
+		Args:    args(cobra.ExactArgs(1)), ValidArgsFunction: c.completeHost,
+		RunE: func(cmd *cobra.Command, given []string) error {
+			connection, err := c.connect()
+			if err != nil {
+				return err
+			}
+			host, err := findHost(cmd.Context(), connection, given[0])
+			if err != nil {
+				return err
+			}
+			var q client.WhatIf
+			if cmd.Flags().Changed("team") {
+				t, err := findTeam(cmd.Context(), connection, team)
+				if err != nil {
+					return err
+				}
+				q.TeamID = &t.ID
+			}
+			if q.Join, err = labelIDs(cmd.Context(), connection, join); err != nil {
+				return err
+			}
+			if q.Leave, err = labelIDs(cmd.Context(), connection, leave); err != nil {
+				return err
+			}
+			out, err := connection.WhatIf(cmd.Context(), host.ID, q)
+			if err != nil {
+				return err
+			}
+			l := listing{value: out, columns: []string{"ITEM", "NOW", "THEN", "REASON"}, empty: "The host would have no profiles or declarations."}
+			for _, i := range out.Items {
+				l.rows = append(l.rows, []string{i.Name, i.Now, i.Then, i.Reason})
+			}
+			return c.show(l)
+		},
+	}
+	flags := cmd.Flags()
+	c.teamFlag(cmd, &team, `name of the team it would be in; "No team" for none`)
+	flags.StringSliceVar(&join, "join", nil, "labels that it would be a member of")
+	flags.StringSliceVar(&leave, "leave", nil, "labels that it would be no member of")
+	return cmd
+}
+
+// labelIDs resolves names.
+func labelIDs(ctx context.Context, connection *client.Client, names []string) ([]int64, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	known, err := connection.LabelNames(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var ids []int64
+	for _, name := range names {
+		at := slices.IndexFunc(known, func(l apiv1.LabelSummary) bool { return l.Name == name })
+		if at < 0 {
+			return nil, fmt.Errorf("there is no label %q; list them with: muster get labels", name)
+		}
+		ids = append(ids, known[at].ID)
+	}
+	return ids, nil
 }

@@ -1,6 +1,9 @@
 package fleet
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // CommandPurpose says who asked for a command and so where its answer goes.
 // Persisted: append only.
@@ -164,12 +167,19 @@ type ReportOutcome struct {
 	// be forgotten.
 	Items []HostItem
 	Gone  []ItemID
+	// Stale says that the decision was made without knowing an item: nothing is
+	// stored, and it is to be made again (ErrStaleRules).
+	Stale bool
 	// Listed notes that the device told which profiles it has.
 	Listed bool
 	// DueAt is when the host is to be planned again; zero: as before.
 	DueAt time.Time
 	Event *Event // nil: nothing worth an entry
 }
+
+// ErrStaleRules: whoever decided about a report knows fewer items than the
+// store. Nothing was stored.
+var ErrStaleRules = errors.New("the rules are older than the items of the host")
 
 // Target is a host that a command may go to, with its device channel.
 type Target struct {

@@ -107,7 +107,7 @@ type keptEntry struct {
 
 // removeDeclaration waits for the device to report that it is gone, unless it
 // was never told.
-func (p *plan) removeDeclaration(item *fleet.Item, row fleet.HostItem) {
+func (p *plan) removeDeclaration(row fleet.HostItem) {
 	switch c := p.ddmChannel(row.EnrollmentID); {
 	case c == nil || (row.EnrollmentID != p.f.Device.ID && row.EnrollmentID != p.f.User.ID):
 		p.drop(row.ItemID, "")

@@ -230,6 +230,7 @@ func lifeAttempt(ev fleet.Event, item *fleet.Item) *fleet.Attempt {
 		if strings.Contains(string(ev.Details), item.UUID) {
 			return &fleet.Attempt{At: ev.At, Text: "sent again by " + orElse(ev.Actor.Name, "somebody")}
 		}
+	default: // says nothing about items
 	}
 	return nil
 }

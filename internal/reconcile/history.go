@@ -73,5 +73,6 @@ func fold(h *fleet.History, state map[string]fleet.HistoryItem, e fleet.Event) {
 			state[c.Item] = fleet.HistoryItem{UUID: c.Item, Name: c.Name, Identifier: c.Identifier, Version: c.Version, Op: c.Op,
 				Status: c.Status, Detail: c.Detail, Since: e.At}
 		}
+	default: // changes nothing of these
 	}
 }

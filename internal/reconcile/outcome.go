@@ -19,6 +19,11 @@ func (r *Rules) Outcome(t fleet.CommandTarget, rep fleet.CommandReport, answer p
 	if rep.Status == fleet.CommandNotNow {
 		return fleet.ReportOutcome{Keep: true}
 	}
+	for _, row := range t.Items {
+		if r.catalog.Items[row.ItemID] == nil {
+			return fleet.ReportOutcome{Stale: true}
+		}
+	}
 	o := outcome{r: r, t: t, rep: rep}
 	o.out = fleet.ReportOutcome{Status: rep.Status, Store: !t.Command.Purpose.Ephemeral()}
 	switch t.Command.Purpose {

@@ -382,7 +382,7 @@ func (p *plan) unwanted() {
 			p.cancel(row)
 			p.drop(row.ItemID, "replaced by another item with the same identifier")
 		case item.Kind == fleet.ItemDeclaration:
-			p.removeDeclaration(item, row)
+			p.removeDeclaration(row)
 		case row.EnrollmentID == 0 || (row.EnrollmentID != p.f.Device.ID && row.EnrollmentID != p.f.User.ID):
 			p.drop(row.ItemID, "") // its channel is gone, and the profile with it
 		default:

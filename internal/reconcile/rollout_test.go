@@ -49,8 +49,8 @@ func TestShardsAreStableAndSpread(t *testing.T) {
 	open := 0
 	for n := range hosts {
 		host := fmt.Sprintf("HOST-%d", n)
-		if fleet.Shard("item", host) != fleet.Shard("item", host) {
-			t.Fatal("a shard changed")
+		if n == 0 && fleet.Shard("item", host) != 480 {
+			t.Fatalf("the shard of the first host is %d: hosts would change their rings", fleet.Shard("item", host))
 		}
 		if fleet.Shard("item", host) < fleet.ShardBits/10 {
 			open++

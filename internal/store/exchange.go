@@ -92,7 +92,10 @@ func (s *session) storeReports(reports []*exchange) error {
 		if !x.known {
 			continue
 		}
-		if x.out = x.decide(x.target); x.out.Keep {
+		if x.out = x.decide(x.target); x.out.Stale {
+			return fleet.ErrStaleRules
+		}
+		if x.out.Keep {
 			kept = append(kept, x)
 		} else {
 			done = append(done, x)

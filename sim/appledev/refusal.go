@@ -26,8 +26,8 @@ const (
 	codeWrongPlatform    = 1016
 	codeInvalidProfile   = 4000
 	codeInstallFailed    = 4001
-	codeNeedsSupervision = 4020
-	codeForeignProfile   = 4025
+	codeNeedsSupervision = 4025
+	codeForeignProfile   = 4023
 
 	codeMacInvalid = 102
 	codeMacFailed  = 103

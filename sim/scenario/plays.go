@@ -21,8 +21,9 @@ const (
 	passcodeID = "com.example.passcode"
 )
 
-func camera(allowed bool) client.ProfileUpload {
-	return client.ProfileUpload{Content: Restrictions(cameraID, "Camera", "allowCamera", allowed)}
+// noCamera is a profile that every platform takes.
+func noCamera() client.ProfileUpload {
+	return client.ProfileUpload{Content: Restrictions(cameraID, "Camera", "allowCamera", false)}
 }
 
 // each calls f for every device.
@@ -34,7 +35,7 @@ func (s *Story) each(f func(*appledev.Device)) {
 
 func lostAcknowledgement(ctx context.Context, s *Story) error {
 	s.each(func(d *appledev.Device) { d.Faults().DropResults(2); d.Faults().LoseAnswers(2) })
-	uuid, err := s.upload(ctx, camera(false))
+	uuid, err := s.upload(ctx, noCamera())
 	if err != nil {
 		return err
 	}
@@ -43,8 +44,8 @@ func lostAcknowledgement(ctx context.Context, s *Story) error {
 }
 
 func notNowAlone(ctx context.Context, s *Story) error {
-	s.each(func(d *appledev.Device) { d.Faults().NotNow(2, "InstallProfile") })
-	uuid, err := s.upload(ctx, camera(false))
+	s.each(func(d *appledev.Device) { d.Faults().NotNow(1, "InstallProfile") })
+	uuid, err := s.upload(ctx, noCamera())
 	if err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func notNowAlone(ctx context.Context, s *Story) error {
 }
 
 func driftByHand(ctx context.Context, s *Story) error {
-	uuid, err := s.upload(ctx, camera(false))
+	uuid, err := s.upload(ctx, noCamera())
 	if err != nil {
 		return err
 	}
@@ -61,7 +62,7 @@ func driftByHand(ctx context.Context, s *Story) error {
 		return err
 	}
 	s.each(func(d *appledev.Device) { d.RemoveByHand(cameraID) })
-	if have, _ := s.installedOn(cameraID); have != 0 {
+	if have, _ := s.withCamera(); have != 0 {
 		return fmt.Errorf("%d devices still have the profile", have)
 	}
 	hosts, err := s.hostIDs(ctx)
@@ -73,7 +74,7 @@ func driftByHand(ctx context.Context, s *Story) error {
 			return err
 		}
 	}
-	err = s.until(ctx, func() (bool, error) { have, _ := s.installedOn(cameraID); return have == n, nil })
+	err = s.until(ctx, func() (bool, error) { have, _ := s.withCamera(); return have == n, nil })
 	if err != nil {
 		return fmt.Errorf("it was not put back: %w", err)
 	}
@@ -92,7 +93,7 @@ func driftByHand(ctx context.Context, s *Story) error {
 
 func rejectedPayload(ctx context.Context, s *Story) error {
 	s.each(func(d *appledev.Device) { d.Faults().RejectPayload("com.apple.applicationaccess") })
-	uuid, err := s.upload(ctx, camera(false))
+	uuid, err := s.upload(ctx, noCamera())
 	if err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func rejectedPayload(ctx context.Context, s *Story) error {
 
 func lyingDevice(ctx context.Context, s *Story) error {
 	s.each(func(d *appledev.Device) { d.Faults().LieAboutInstall("com.apple.applicationaccess") })
-	uuid, err := s.upload(ctx, camera(false))
+	uuid, err := s.upload(ctx, noCamera())
 	if err != nil {
 		return err
 	}
@@ -156,7 +157,7 @@ func lyingDevice(ctx context.Context, s *Story) error {
 func offline(ctx context.Context, s *Story) error {
 	until := time.Now().Add(15 * time.Second)
 	s.each(func(d *appledev.Device) { d.Faults().Offline(until) })
-	first, err := s.upload(ctx, camera(false))
+	first, err := s.upload(ctx, noCamera())
 	if err != nil {
 		return err
 	}
@@ -173,14 +174,14 @@ func offline(ctx context.Context, s *Story) error {
 	if err := s.verified(ctx, second, "back online", len(s.Fleet.Devices)); err != nil {
 		return err
 	}
-	if n, _ := s.installedOn(cameraID); n != 0 {
+	if n, _ := s.withCamera(); n != 0 {
 		return fmt.Errorf("%d devices got a profile that was deleted before they came back", n)
 	}
 	return nil
 }
 
 func reenrollment(ctx context.Context, s *Story) error {
-	uuid, err := s.upload(ctx, camera(false))
+	uuid, err := s.upload(ctx, noCamera())
 	if err != nil {
 		return err
 	}
@@ -196,7 +197,7 @@ func reenrollment(ctx context.Context, s *Story) error {
 	if err := s.verified(ctx, uuid, "after the wipe", len(s.Fleet.Devices)); err != nil {
 		return err
 	}
-	if n, _ := s.installedOn(cameraID); n != len(s.Fleet.Devices) {
+	if n, _ := s.withCamera(); n != len(s.Fleet.Devices) {
 		return fmt.Errorf("%d of %d devices really have it", n, len(s.Fleet.Devices))
 	}
 	return nil
@@ -204,7 +205,7 @@ func reenrollment(ctx context.Context, s *Story) error {
 
 func teamMove(ctx context.Context, s *Story) error {
 	n := len(s.Fleet.Devices)
-	first, err := s.upload(ctx, camera(false))
+	first, err := s.upload(ctx, noCamera())
 	if err != nil {
 		return err
 	}
@@ -215,7 +216,7 @@ func teamMove(ctx context.Context, s *Story) error {
 	if err != nil {
 		return err
 	}
-	u := camera(false)
+	u := noCamera()
 	u.TeamID = team.ID
 	second, err := s.upload(ctx, u)
 	if err != nil {
@@ -225,14 +226,14 @@ func teamMove(ctx context.Context, s *Story) error {
 	if err != nil {
 		return err
 	}
-	_, before := s.installedOn(cameraID)
+	_, before := s.withCamera()
 	if err := s.o.Client.TransferHosts(ctx, team.ID, hosts, n); err != nil {
 		return err
 	}
 	if err := s.verified(ctx, second, "in the team", n); err != nil {
 		return err
 	}
-	if _, after := s.installedOn(cameraID); after != before {
+	if _, after := s.withCamera(); after != before {
 		return fmt.Errorf("the identical profile was installed %d more times", after-before)
 	}
 	return nil
@@ -242,7 +243,7 @@ func unknownLabel(ctx context.Context, s *Story) error {
 	if _, err := s.o.Client.CreateLabel(ctx, apiv1.CreateLabelRequest{Name: "Kiosks", Query: "SELECT 1 FROM kiosk"}); err != nil {
 		return err
 	}
-	u := camera(false)
+	u := noCamera()
 	u.LabelsExcludeAny = []string{"Kiosks"}
 	if _, err := s.upload(ctx, u); err != nil {
 		return err
@@ -254,7 +255,7 @@ func unknownLabel(ctx context.Context, s *Story) error {
 	if err := s.verified(ctx, second, "the one without labels", len(s.Fleet.Devices)); err != nil {
 		return err
 	}
-	if n, _ := s.installedOn(cameraID); n != 0 {
+	if n, _ := s.withCamera(); n != 0 {
 		return fmt.Errorf("%d devices got a profile whose exclude label is not known", n)
 	}
 	hosts, err := s.hostIDs(ctx)
@@ -346,7 +347,7 @@ func changedScope(ctx context.Context, s *Story) error {
 	if _, err := s.o.Client.CreateLabel(ctx, apiv1.CreateLabelRequest{Name: "Executives", HostIDs: hosts[:1]}); err != nil {
 		return err
 	}
-	uuid, err := s.upload(ctx, camera(false))
+	uuid, err := s.upload(ctx, noCamera())
 	if err != nil {
 		return err
 	}
@@ -368,7 +369,7 @@ func changedScope(ctx context.Context, s *Story) error {
 		if err := s.verified(ctx, uuid, step.when, step.want); err != nil {
 			return err
 		}
-		if have, _ := s.installedOn(cameraID); have != step.want {
+		if have, _ := s.withCamera(); have != step.want {
 			return fmt.Errorf("%s: %d devices really have it, want %d", step.when, have, step.want)
 		}
 	}
@@ -470,7 +471,7 @@ func missingAsset(ctx context.Context, s *Story) error {
 
 func rolloutHalt(ctx context.Context, s *Story) error {
 	n := len(s.Fleet.Devices)
-	uuid, err := s.upload(ctx, camera(false))
+	uuid, err := s.upload(ctx, noCamera())
 	if err != nil {
 		return err
 	}

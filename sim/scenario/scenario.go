@@ -128,13 +128,13 @@ func (s *Story) until(ctx context.Context, check func() (bool, error)) error {
 	return err
 }
 
-// installedOn counts the devices that have a profile of that identifier, and
-// how often they installed it.
-func (s *Story) installedOn(identifier string) (devices, times int) {
+// withCamera counts the devices that have the camera's profile, and how often
+// they installed it.
+func (s *Story) withCamera() (devices, times int) {
 	for _, d := range s.Fleet.Devices {
 		for _, channel := range []appledev.Channel{appledev.DeviceChannel, appledev.UserChannel} {
 			for _, p := range d.InstalledProfiles(channel) {
-				if p.Identifier == identifier {
+				if p.Identifier == cameraID {
 					devices++
 					times += p.Times
 				}

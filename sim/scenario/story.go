@@ -69,6 +69,7 @@ type Story struct {
 	EnrollURL string
 	Steps     []Step
 
+	devices *http.Client
 	alive   context.Context // while it lasts, devices run
 	timeout time.Duration   // of a step; 0: stepTimeout
 	wg      sync.WaitGroup
@@ -79,7 +80,8 @@ func New(o Options) (*Story, error) {
 	if o.Progress == nil {
 		o.Progress = func(string, int, int, int) {}
 	}
-	options := appledev.Options{Client: appledev.NewClient(nil, appledev.DefaultConnections), Wakes: o.Push, OnEvent: o.OnEvent}
+	devices := appledev.NewClient(nil, appledev.DefaultConnections)
+	options := appledev.Options{Client: devices, Wakes: o.Push, OnEvent: o.OnEvent}
 	if o.KeyPool > 0 {
 		pool, err := appledev.NewKeyPool(o.KeyPool, 2048)
 		if err != nil {
@@ -87,7 +89,7 @@ func New(o Options) (*Story, error) {
 		}
 		options.Keys = pool
 	}
-	return &Story{o: o, Fleet: appledev.NewPopulation(o.Seed, o.Devices, o.Mix, options)}, nil
+	return &Story{o: o, devices: devices, Fleet: appledev.NewPopulation(o.Seed, o.Devices, o.Mix, options)}, nil
 }
 
 // step runs and records one step.
@@ -507,6 +509,9 @@ func (s *Story) Live(ctx context.Context) {
 func (s *Story) keep(d *appledev.Device) {
 	s.wg.Go(func() { _ = d.Run(s.alive) }) // ends with the context, or when the device leaves
 }
+
+// Close gives the devices' connections back.
+func (s *Story) Close() { s.devices.CloseIdleConnections() }
 
 // Wait returns when no device runs any more.
 func (s *Story) Wait() { s.wg.Wait() }

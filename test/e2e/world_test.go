@@ -93,16 +93,15 @@ func each(t *testing.T, test func(t *testing.T, w *world)) {
 // and an enrollment.
 func start(t testing.TB, d store.Dialect) *world {
 	t.Helper()
-	return startWith(t, d, nil)
+	w := unprepared(t, d, nil)
+	w.run(t)
+	w.openDatabase(t)
+	w.prepare(t)
+	return w
 }
 
-// startLive is start with a server that sees to what hosts should have.
-func startLive(t testing.TB, d store.Dialect) *world {
-	t.Helper()
-	return startWith(t, d, func(c *config.Config) { c.Desired.Paused = false })
-}
-
-func startWith(t testing.TB, d store.Dialect, change func(*config.Config)) *world {
+// unprepared is a world whose server does not run yet.
+func unprepared(t testing.TB, d store.Dialect, change func(*config.Config)) *world {
 	t.Helper()
 	w := &world{dialect: d, clock: &clock{}}
 	w.config = config.Config{DataDir: t.TempDir()}
@@ -118,9 +117,6 @@ func startWith(t testing.TB, d store.Dialect, change func(*config.Config)) *worl
 		change(&w.config)
 	}
 	w.devices = newDeviceClient(t)
-	w.run(t)
-	w.openDatabase(t)
-	w.prepare(t)
 	return w
 }
 
@@ -149,7 +145,7 @@ func withPush(t testing.TB, c config.Config, push *appleserver.Push) config.Conf
 	c.Apple.APNSURL, c.Apple.APNSRootCAFile = push.URL(), roots
 	c.Limits.EnrollmentsPerHour = plenty
 	c.Database.MaxOpenConns = 12
-	// Tests of the protocol want queues to themselves; see startLive.
+	// Tests of the protocol want queues to themselves; see newLive.
 	c.Desired.Paused = true
 	return c.WithDefaults()
 }

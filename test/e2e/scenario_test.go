@@ -1,0 +1,99 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/muster-mdm/muster/client"
+	"github.com/muster-mdm/muster/internal/config"
+	"github.com/muster-mdm/muster/internal/store"
+	"github.com/muster-mdm/muster/internal/store/storetest"
+	"github.com/muster-mdm/muster/sim/scenario"
+)
+
+// play runs a scenario in a world of its own.
+func play(t *testing.T, d store.Dialect, sc scenario.Scenario, devices int) {
+	t.Helper()
+	w := newLive(t, d)
+	connection, err := client.New(client.Options{Address: w.url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	story, err := scenario.New(scenario.Options{Client: connection, Server: w.url, Push: w.push, Devices: devices, Seed: 7, KeyPool: 8,
+		Email: adminEmail, Password: adminPassword})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer story.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	if err := sc.Play(ctx, story); err != nil {
+		t.Errorf("%v\n%s", err, tail(w.log.String()))
+	}
+}
+
+// tail is the end of a log.
+func tail(log string) string {
+	const most = 4000
+	return log[max(0, len(log)-most):]
+}
+
+// Each scenario is a bug that some server really had.
+func TestEveryScenarioEndsWell(t *testing.T) {
+	for _, sc := range scenario.Scenarios() {
+		t.Run(sc.Name, func(t *testing.T) {
+			t.Parallel()
+			play(t, store.SQLite, sc, min(sc.Devices, 40))
+		})
+	}
+}
+
+// Those that stress the database run on all of them.
+func TestScenariosThatStressTheDatabase(t *testing.T) {
+	for _, name := range []string{"converge", "reenrollment", "team-move", "changed-scope", "token-stability"} {
+		sc, err := scenario.Find(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range []store.Dialect{store.Postgres, store.MySQL} {
+			t.Run(name+"/"+string(d), func(t *testing.T) {
+				t.Parallel()
+				play(t, d, sc, min(sc.Devices, 40))
+			})
+		}
+	}
+}
+
+// The servers of these are processes, which are killed without warning.
+func TestTheFleetConvergesThoughServersAreKilled(t *testing.T) {
+	for name, args := range map[string][]string{
+		"one server":   {"--kills", "5"},
+		"two replicas": {"--kills", "3", "--replicas", "2", "--database-url", storetest.URL(t, store.Postgres)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, program(t), append([]string{"sim", "run", "converge", "--devices", "60", "--keep", t.TempDir()}, args...)...)
+			cmd.Env = environment("HOME=" + t.TempDir())
+			// It ends its servers when it is interrupted.
+			cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+			cmd.WaitDelay = 20 * time.Second
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// newLive runs a server that sees to what hosts should have, and leaves its
+// setup to a story.
+func newLive(t testing.TB, d store.Dialect) *world {
+	t.Helper()
+	w := unprepared(t, d, func(c *config.Config) { c.Desired.Paused = false })
+	w.run(t)
+	return w
+}
