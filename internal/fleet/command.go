@@ -177,7 +177,7 @@ type ReportOutcome struct {
 	Event *Event // nil: nothing worth an entry
 }
 
-// ErrStaleRules: whoever decided about a report knows fewer items than the
+// ErrStaleRules says that whoever decided about a report knows fewer items than the
 // store. Nothing was stored.
 var ErrStaleRules = errors.New("the rules are older than the items of the host")
 
