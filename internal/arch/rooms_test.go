@@ -118,7 +118,8 @@ var rooms = []room{
 
 	// Simulators share encodings with the server and no rules.
 	{path: "sim/appledev", ours: []string{codec, kit}, doors: []string{"crypto/x509", "encoding/asn1", "net/http", "howett.net/plist"}},
-	{path: "sim/appleserver", ours: []string{codec, kit}, doors: []string{"crypto/x509", "encoding/asn1", "net/http", "github.com/google/uuid"}},
+	{path: "sim/appleserver", ours: []string{codec, kit}, doors: []string{"crypto/x509", "encoding/asn1", "net/http", "github.com/google/uuid"},
+		testDoors: []string{"os/exec"}},
 	{path: "sim/load", ours: []string{codec, kit, api, "client", "sim/*"},
 		doors:     []string{"crypto/x509", "net/http", "github.com/google/uuid", "github.com/smallstep/pkcs7", "golang.org/x/time/rate"},
 		testDoors: []string{"howett.net/plist"}},

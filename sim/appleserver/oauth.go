@@ -63,7 +63,7 @@ func oauthSignature(r *http.Request, fields map[string]string, t serverToken) []
 func (e *Enrollment) authorize(r *http.Request) (*mdmServer, *refusal) {
 	fields, ok := oauthFields(r.Header.Get("Authorization"))
 	if !ok {
-		return nil, &refusal{http.StatusUnauthorized, "oauth_problem_adviced"}
+		return nil, &refusal{http.StatusUnauthorized, "parameter_absent"}
 	}
 	for _, name := range []string{"oauth_consumer_key", "oauth_token", "oauth_signature_method", "oauth_timestamp", "oauth_nonce", "oauth_signature"} {
 		if fields[name] == "" {
