@@ -140,7 +140,7 @@ func TestCommandsAreExecutedAndReported(t *testing.T) {
 		{"the profile's removal", "RemoveProfile", map[string]any{"Identifier": "wifi"}, "Acknowledged", nil},
 		{"its second removal", "RemoveProfile", map[string]any{"Identifier": "wifi"}, "Error", nil},
 		{"a restart", "RestartDevice", nil, "Acknowledged", nil},
-		{"the end of setup", "DeviceConfigured", nil, "Acknowledged", nil},
+		{"the end of a setup that is over", "DeviceConfigured", nil, "Error", nil},
 		{"nonsense", "MakeCoffee", nil, "Error", func(a map[string]any) bool {
 			chain, _ := a["ErrorChain"].([]any)
 			link, _ := chain[0].(map[string]any)

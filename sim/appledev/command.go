@@ -92,17 +92,32 @@ func isPIN(s string) bool {
 }
 
 // eraseDevice acknowledges and forgets everything. Intel Macs would need a PIN;
-// the Macs here are newer and ignore it.
-func (d *Device) eraseDevice(_ *command) *report {
+// the Macs here are newer and ignore it. An iPhone or iPad that returns to
+// service keeps the enrollment profile that came with the command, if one did.
+func (d *Device) eraseDevice(cmd *command) *report {
+	var returning []byte
+	if service := cmd.body.dict("ReturnToService"); service.flag("Enabled") && d.spec.Model.Family != Mac {
+		returning = service.data("MDMProfileData")
+	}
 	r := acknowledged(nil)
-	r.after = func(context.Context) error { d.wipe(); return nil }
+	r.after = func(context.Context) error {
+		d.wipe()
+		d.mu.Lock()
+		d.returning = returning
+		d.mu.Unlock()
+		return nil
+	}
 	return r
 }
 
-// deviceConfigured ends the wait of a device in setup.
+// deviceConfigured ends the wait of a device in setup, and is an error on any
+// other: it is to come once.
 func (d *Device) deviceConfigured() *report {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !d.awaiting {
+		return refused(link{domainMDM, codeNotAwaiting, "The device is not awaiting configuration."})
+	}
 	d.awaiting = false
 	return acknowledged(nil)
 }

@@ -79,8 +79,12 @@ type Options struct {
 	// for concurrent use.
 	OnEvent   func(Event)
 	OnRequest func(Request)
-	// Reenroll is called by Run on a device that is no longer enrolled, and is
-	// expected to enroll it; nil: Run ends.
+	// Service is the base URL of Apple's service for devices, which sim/appleserver
+	// has; "": none. With it Run boots a device that is out of its box, and one
+	// that was erased.
+	Service string
+	// Reenroll is called by Run on a device that is no longer enrolled and does
+	// not boot by itself, and is expected to enroll it; nil: Run ends.
 	Reenroll func(context.Context, *Device) error
 	Clock    func() time.Time // time.Now when nil
 }
@@ -113,6 +117,9 @@ type Device struct {
 	random    *rand.Rand
 	name      string
 	awaiting  bool
+	boxed     bool     // not set up since it was made or erased
+	returning []byte   // enrollment profile of a return to service
+	hardware  *builtIn // nil: not yet asked for
 	enrolled  *enrollment
 	stores    [channels]store
 	settings  map[string]dict
@@ -128,6 +135,7 @@ type enrollment struct {
 	identity *identity
 	device   channel
 	user     *channel // nil: no user channel
+	fixed    bool     // nobody at the device may remove it
 }
 
 // channel is what pushes and commands go through.
@@ -183,6 +191,7 @@ func (d *Device) reset() {
 	d.random = rand.New(rand.NewPCG(seed, d.spec.Seed)) // repeatable, not secret
 	d.name = d.spec.Name
 	d.awaiting = d.spec.AwaitingConfiguration
+	d.boxed, d.returning = true, nil
 	d.enrolled = nil
 	d.stores = [channels]store{}
 	d.settings = make(map[string]dict)
@@ -217,6 +226,9 @@ func (d *Device) PushToken() (token []byte, topic string) {
 	}
 	return d.enrolled.device.token, d.enrolled.profile.mdm.topic
 }
+
+// now is what the device's clock shows.
+func (d *Device) now() time.Time { return d.o.Clock().Add(d.faults.skew()) }
 
 // current returns the enrollment, or nil.
 func (d *Device) current() *enrollment {

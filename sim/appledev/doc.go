@@ -9,7 +9,7 @@
 //
 // A [Device] is in one of two states:
 //
-//	not enrolled --Enroll--> enrolled
+//	not enrolled --Enroll, Boot--> enrolled
 //	enrolled --EraseDevice, RemoveProfile of the enrollment profile,
 //	           401 or 403 com.apple.unrecognized.device--> not enrolled
 //
@@ -19,6 +19,22 @@
 // interval, when a fact changed that the server subscribed to, after errors, and
 // when NotNow was the last thing it said. A result that the server does not
 // answer with 2xx is kept and sent again, as Apple's devices do.
+//
+// # Automated enrollment
+//
+// With a Service, [Device.Boot] is Setup Assistant: it asks Apple for the profile
+// that is assigned to its serial number, sends its MachineInfo, signed with the
+// certificate it was built with, to the profile's url or, in a header, to its
+// configuration_web_url, updates its software when the server wants that first
+// and the device can, and enrolls. [Device.Run] boots what is out of its box and
+// what was erased:
+//
+//	boxed --Boot--> enrolled --DeviceConfigured--> configured
+//	boxed --Boot--> configured, when the profile does not say await_device_configured
+//	enrolled, configured --EraseDevice, Wipe--> boxed
+//
+// While it awaits configuration, every TokenUpdate says so. A DeviceConfigured
+// that comes at another time is an Error.
 //
 // # Profiles
 //
@@ -52,6 +68,14 @@
 // Facts that change: OS version, passcode, device name, profiles, certificates of
 // profiles, managed apps and pending updates as declarations make them.
 // Facts that do not: everything else, FileVault among it.
+//
+// Of automated enrollment not modeled: anchor_certs and supervising_host_certs,
+// supervision by the profile (the Spec says it), skip_setup_items,
+// auto_advance_setup, Shared iPad, the web page behind configuration_web_url
+// (an answer in HTML ends the enrollment with [ErrWebLogin]), Platform SSO,
+// whether an update is offered at gdmf.apple.com, Activation Lock, migration,
+// and a clock that the network sets right: [Faults.ClockSkew] lasts. Other
+// messages, SCEP's among them, are signed at the system's time.
 //
 // Not modeled: TLS client certificates (profiles must say SignMessage), trust in
 // a profile's signature, ACME, account-driven enrollment, Shared iPad, access

@@ -71,7 +71,8 @@ func (d *Device) install(e *enrollment) {
 	defer d.mu.Unlock()
 	d.forget()
 	d.enrolled = e
-	d.stores[DeviceChannel].put(installed{profile: e.profile, at: d.o.Clock()})
+	d.boxed, d.returning = false, nil
+	d.stores[DeviceChannel].put(installed{profile: e.profile, at: d.now()})
 }
 
 // afterEnrollment does what a Mac adds: its user's channel and its bootstrap
@@ -301,12 +302,16 @@ func (d *Device) CheckIn(ctx context.Context, messageType string, fields map[str
 
 // Leave removes the enrollment profile, as a user may: CheckOut when the
 // profile asks for it, and no management from then on, whatever the server says.
+// It is ErrNotRemovable on a device whose profile at Apple forbids it.
 func (d *Device) Leave(ctx context.Context) error {
 	d.talking.Lock()
 	defer d.talking.Unlock()
 	e := d.current()
 	if e == nil {
 		return ErrNotEnrolled
+	}
+	if e.fixed {
+		return ErrNotRemovable
 	}
 	return d.leave(ctx, e)
 }
@@ -322,10 +327,14 @@ func (d *Device) leave(ctx context.Context, e *enrollment) error {
 }
 
 // Wipe erases the device from its own settings: nothing is said to the server.
+// With a Service Run boots it again at once.
 func (d *Device) Wipe() {
 	d.talking.Lock()
 	defer d.talking.Unlock()
 	d.wipe()
+	if d.o.Service != "" {
+		d.nudge()
+	}
 }
 
 // wipe is Wipe with talking held.

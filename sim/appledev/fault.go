@@ -20,6 +20,11 @@ type Faults struct {
 	badSignature int
 	offlineUntil time.Time
 	muteRenewal  bool
+	idleRenewal  bool
+	clockSkew    time.Duration
+	noUpdate     bool
+	lie          MachineLie
+	lieSerial    string
 	rejected     []string
 	lied         []string
 	declarations []string // types that are invalid
@@ -58,6 +63,38 @@ func (f *Faults) Offline(until time.Time) { f.mu.Lock(); f.offlineUntil = until;
 // MuteRenewal never acknowledges the InstallProfile of a renewal, which the
 // device nevertheless performs.
 func (f *Faults) MuteRenewal(on bool) { f.mu.Lock(); f.muteRenewal = on; f.mu.Unlock() }
+
+// IgnoreRenewal takes the InstallProfile of a renewal and does nothing about it,
+// not even answer.
+func (f *Faults) IgnoreRenewal(on bool) { f.mu.Lock(); f.idleRenewal = on; f.mu.Unlock() }
+
+// ClockSkew is how far the device's own clock is ahead: in the signing time of
+// MachineInfo and in the times at which profiles came. A negative one is behind,
+// as after years in a drawer.
+func (f *Faults) ClockSkew(d time.Duration) { f.mu.Lock(); f.clockSkew = d; f.mu.Unlock() }
+
+// FailUpdate makes every software update of Setup Assistant fail.
+func (f *Faults) FailUpdate(on bool) { f.mu.Lock(); f.noUpdate = on; f.mu.Unlock() }
+
+// MachineLie is what is wrong with MachineInfo.
+type MachineLie uint8
+
+// Lies.
+const (
+	Honest        MachineLie = iota
+	Unsigned                 // the bare property list
+	ForeignSigner            // signed with a certificate that only names Apple's authority
+	Tampered                 // another serial number than the signed one
+	OtherSerial              // another serial number, signed
+)
+
+// LieAboutMachine makes MachineInfo wrong from now on; serial is for
+// OtherSerial. Honest ends it.
+func (f *Faults) LieAboutMachine(lie MachineLie, serial string) {
+	f.mu.Lock()
+	f.lie, f.lieSerial = lie, serial
+	f.mu.Unlock()
+}
 
 // RejectPayload answers every profile with a payload of one of these types with
 // an Error; no types: none.
@@ -165,6 +202,30 @@ func (f *Faults) mutesRenewal() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.muteRenewal
+}
+
+func (f *Faults) ignoresRenewal() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.idleRenewal
+}
+
+func (f *Faults) skew() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.clockSkew
+}
+
+func (f *Faults) failsUpdate() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.noUpdate
+}
+
+func (f *Faults) machineLie() (lie MachineLie, serial string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lie, f.lieSerial
 }
 
 // refuses reports whether this command gets a NotNow.

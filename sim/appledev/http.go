@@ -41,7 +41,8 @@ type call struct {
 	method      string
 	url         string
 	contentType string
-	signature   string // Mdm-Signature
+	signature   string    // Mdm-Signature
+	header      [2]string // one more: its name and value; "" for none
 	body        []byte
 	limit       int64 // of the answer in bytes; maxAnswer when 0
 }
@@ -92,6 +93,9 @@ func transact(ctx context.Context, client *http.Client, c call) (*response, erro
 	}
 	if c.signature != "" {
 		req.Header.Set("Mdm-Signature", c.signature)
+	}
+	if c.header[0] != "" {
+		req.Header.Set(c.header[0], c.header[1])
 	}
 	resp, err := client.Do(req)
 	if err != nil {

@@ -2,6 +2,7 @@ package appledev
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -48,7 +49,7 @@ func (d *Device) place(ctx context.Context, c Channel, p installed) error {
 			return err
 		}
 	}
-	p.at = d.o.Clock()
+	p.at = d.now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.stores[c].put(p)
@@ -114,7 +115,13 @@ func (d *Device) admitScope(c Channel, p *profile) error {
 // TokenUpdate with it, then perhaps the Acknowledged (contracts/apple.md 3.4).
 // When anything fails the old identity stays.
 func (d *Device) renew(ctx context.Context, e *enrollment, p *profile) *report {
+	if d.faults.ignoresRenewal() {
+		return &report{mute: true}
+	}
 	err := p.renews(e.profile)
+	if err == nil && d.faults.rejectsPayload(p) {
+		err = errors.New("rejected as planned")
+	}
 	if err != nil {
 		return refused(link{domainMDM, codeRenewalRejected, err.Error()})
 	}
@@ -132,7 +139,7 @@ func (d *Device) renew(ctx context.Context, e *enrollment, p *profile) *report {
 	}
 	d.mu.Lock()
 	e.profile, e.identity = p, id
-	d.stores[DeviceChannel].put(installed{profile: p, at: d.o.Clock()})
+	d.stores[DeviceChannel].put(installed{profile: p, at: d.now()})
 	d.mu.Unlock()
 	d.emit(Event{Kind: EventRenewed})
 	r := acknowledged(nil)

@@ -1,9 +1,12 @@
 package appledev
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
@@ -150,6 +153,25 @@ func newSpec(r *rand.Rand, i int, mix Mix) Spec {
 		s.Supervised = false
 	}
 	return s
+}
+
+// SpecOf returns the device of a serial number, always the same, for a product
+// as ProductName names it: "iPad14,8". Of one that is not known here it is the
+// family's newest model.
+func SpecOf(serial, product string) (Spec, error) {
+	families := map[string]Family{"iPhone": IPhone, "iPad": IPad, "Mac": Mac}
+	family, ok := families[strings.TrimRight(product, "0123456789,")]
+	if !ok {
+		return Spec{}, fmt.Errorf("product %q is not modeled", product)
+	}
+	choices := models()[family]
+	model := choices[max(slices.IndexFunc(choices, func(m Model) bool { return m.Product == product }), 0)]
+	sum := sha256.Sum256([]byte(serial))
+	r := rand.New(rand.NewPCG(binary.BigEndian.Uint64(sum[:]), 0)) // repeatable, not secret
+	mix := map[Family]Mix{IPhone: {IPhone: 1}, IPad: {IPad: 1}, Mac: {Mac: 1}}[family]
+	s := newSpec(r, 0, mix)
+	s.Serial, s.Model = serial, model
+	return s, nil
 }
 
 // owners give devices their names.

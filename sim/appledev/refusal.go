@@ -15,6 +15,7 @@ const (
 
 	codeUnknownCommand  = 12021
 	codeRenewalRejected = 12025
+	codeNotAwaiting     = 12067
 	codeProfileMissing  = 12075
 	codeNotSupported    = 12081
 

@@ -9,8 +9,9 @@ import (
 )
 
 // Run polls at once, then when woken, at the interval, and again after errors
-// and NotNow. It ends with ctx (its error is returned) or when the device is no
-// longer enrolled: nil, unless Options say to enroll again.
+// and NotNow. With a Service it boots first, and again after every erasure. It
+// ends with ctx (its error is returned) or when the device is no longer
+// enrolled: nil, unless Options say to enroll again.
 func (d *Device) Run(ctx context.Context) error {
 	for {
 		// An enrollment in progress is waited for, so that its channels are
@@ -22,6 +23,8 @@ func (d *Device) Run(ctx context.Context) error {
 		switch {
 		case e != nil:
 			err = d.runEnrollment(ctx, e)
+		case d.boots():
+			err = d.runBoot(ctx)
 		case d.o.Reenroll != nil:
 			err = d.o.Reenroll(ctx, d)
 		default:
@@ -30,6 +33,30 @@ func (d *Device) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// boots says whether the device will set itself up.
+func (d *Device) boots() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.boxed && (d.o.Service != "" || d.returning != nil)
+}
+
+// runBoot boots, and waits when that failed; only the end of ctx is an error. A
+// device that nobody assigned yet waits in the same way, as if a person tried
+// again later.
+func (d *Device) runBoot(ctx context.Context) error {
+	if d.Boot(ctx) == nil {
+		return nil
+	}
+	timer := time.NewTimer(d.o.RetryAfter)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("device stopped: %w", ctx.Err())
+	case <-timer.C:
+		return nil
 	}
 }
 

@@ -61,6 +61,7 @@ type server struct {
 	ddmFailing string            // the endpoint that is answered 500
 	downloads  int               // of files
 	files      map[string]file   // what /files serves
+	extra      http.Handler      // serves /ade
 }
 
 // file is what a device may download.
@@ -101,6 +102,7 @@ func start(t *testing.T) *server {
 	mux.HandleFunc("/scep", s.scep)
 	mux.HandleFunc("PUT /mdm", s.mdm)
 	mux.HandleFunc("GET /files/{name}", s.file)
+	mux.HandleFunc("/ade", func(w http.ResponseWriter, r *http.Request) { s.extra.ServeHTTP(w, r) })
 	mux.HandleFunc("GET /enroll", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-apple-aspen-config")
 		_, _ = w.Write(s.profile(nil))

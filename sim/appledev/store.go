@@ -142,6 +142,6 @@ func (d *Device) InstallByHand(raw []byte) error {
 	if i := d.stores[c].index(p.identifier); i >= 0 && (d.stores[c][i].managed || d.stores[c][i].profile.mdm != nil) {
 		return invalid(codeProfileInvalid, fmt.Sprintf("profile %q is managed", p.identifier))
 	}
-	d.stores[c].put(installed{profile: p, at: d.o.Clock()})
+	d.stores[c].put(installed{profile: p, at: d.now()})
 	return nil
 }

@@ -20,6 +20,8 @@ const (
 	maxPage        = 1000 // devices in a page and in a call
 	maxRequestBody = 4 << 20
 	maxProfiles    = 10_000 // per MDM server
+	// protocolVersion is the latest X-Server-Protocol-Version.
+	protocolVersion = 10
 )
 
 // Lives of what the service issues.

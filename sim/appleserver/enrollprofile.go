@@ -2,6 +2,7 @@ package appleserver
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -75,6 +76,22 @@ func judgeProfile(p map[string]any) *refusal {
 
 // defineProfile is POST /profile.
 func (e *Enrollment) defineProfile(c caller, _ *http.Request, body []byte) (any, *refusal) {
+	var req devicesRequest
+	if refused := decode(body, &req); refused != nil {
+		return nil, refused
+	}
+	if len(req.Devices) > maxPage {
+		return nil, badRequest(codeMalformed)
+	}
+	p, refused := e.define(c, body)
+	if refused != nil {
+		return nil, refused
+	}
+	return e.assignAll(c, p, req.Devices), nil
+}
+
+// define keeps a profile, whose devices are nothing of it.
+func (e *Enrollment) define(c caller, body []byte) (*depProfile, *refusal) {
 	var p map[string]any
 	if refused := decode(body, &p); refused != nil {
 		return nil, refused
@@ -82,11 +99,7 @@ func (e *Enrollment) defineProfile(c caller, _ *http.Request, body []byte) (any,
 	if refused := judgeProfile(p); refused != nil {
 		return nil, refused
 	}
-	var req devicesRequest
-	if refused := decode(body, &req); refused != nil {
-		return nil, refused
-	}
-	if len(req.Devices) > maxPage || len(c.server.profiles) >= maxProfiles {
+	if len(c.server.profiles) >= maxProfiles {
 		return nil, badRequest(codeMalformed)
 	}
 	delete(p, "devices")
@@ -98,7 +111,7 @@ func (e *Enrollment) defineProfile(c caller, _ *http.Request, body []byte) (any,
 	}
 	d.text = text
 	c.server.profiles[d.uuid] = d
-	return e.assignAll(c, d, req.Devices), nil
+	return d, nil
 }
 
 // readProfile is GET /profile.
@@ -184,4 +197,27 @@ func (e *Enrollment) removeProfile(c caller, _ *http.Request, body []byte) (any,
 		}
 	}
 	return map[string]any{"devices": out}, nil
+}
+
+// AssignProfile defines a profile and assigns it to devices as their MDM server
+// would, for tests of devices without one. It is JSON as in /profile.
+func (e *Enrollment) AssignProfile(server string, profile []byte, serials ...string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, err := e.server(server)
+	if err != nil {
+		return err
+	}
+	c := caller{server: s, version: protocolVersion, now: e.clock()}
+	id, refused := e.define(c, profile)
+	if refused != nil {
+		return fmt.Errorf("profile: %s", refused.code)
+	}
+	for _, serial := range serials {
+		status := e.assignOne(c, id, serial)
+		if status != statusSuccess {
+			return fmt.Errorf("assign a profile to %s: %s", serial, status)
+		}
+	}
+	return nil
 }
