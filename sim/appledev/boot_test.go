@@ -407,6 +407,31 @@ func TestAnErasedDeviceComesBack(t *testing.T) {
 	stop()
 }
 
+func TestADeviceThatIsErasedByHandDoesNotWaitForAPush(t *testing.T) {
+	enrolled := make(chan struct{}, 10)
+	a, d := startADE(t, "iPad14,8", appledev.Options{OnEvent: func(e appledev.Event) {
+		if e.Kind == appledev.EventEnrolled {
+			enrolled <- struct{}{}
+		}
+	}})
+	a.assign(t, d, nil)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	for i := range 3 {
+		select {
+		case <-enrolled:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("after %d erasures the device does not come back", i)
+		}
+		d.Wipe()
+	}
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+}
+
 func (a *ade) asked() int { a.mu.Lock(); defer a.mu.Unlock(); return len(a.infos) }
 
 func TestARenewalIsIgnoredOrRejectedAsPlanned(t *testing.T) {
