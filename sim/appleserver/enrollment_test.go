@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -847,6 +848,41 @@ func TestTheDeviceAuthorityIssuesThoughExpired(t *testing.T) {
 	}
 }
 
+func TestOperationsOfTheLastSevenDaysAreKept(t *testing.T) {
+	w := loggedIn(t)
+	serial := w.buy(t, "ipad", 1)[0]
+	modify := func(n int) {
+		t.Helper()
+		for i := range n {
+			if err := w.Modify(fmt.Sprint(i), serial); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	modify(50)
+	w.pass(4 * 24 * time.Hour)
+	w.login(t)
+	cursor, _ := w.all(t)
+	modify(30)
+	w.pass(4 * 24 * time.Hour)
+	modify(10)
+	w.login(t)
+	if _, _, ops := w.list(t, "/devices/sync", cursor, 1000); len(ops) != 40 {
+		t.Fatalf("%d operations since the cursor, want 40", len(ops))
+	}
+}
+
+func TestBuyingIsForAllOrForNone(t *testing.T) {
+	w := loggedIn(t)
+	known := w.buy(t, "ipad", 1)[0]
+	if err := w.Add("", appleserver.Bought{Serial: "NEW000000001"}, appleserver.Bought{Serial: known}); err == nil {
+		t.Fatal("a serial number was sold twice")
+	}
+	if _, err := w.Device("NEW000000001"); err == nil {
+		t.Fatal("half of a purchase was made")
+	}
+}
+
 func TestAHundredThousandDevicesAreServed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
@@ -854,7 +890,22 @@ func TestAHundredThousandDevicesAreServed(t *testing.T) {
 	w := loggedIn(t)
 	const n = 100_000
 	w.buy(t, "ipad", n)
-	if _, devices := w.all(t); len(devices) != n {
-		t.Fatalf("%d devices", len(devices))
+	cursor := ""
+	for listed, more := 0, true; more; {
+		var page []map[string]any
+		cursor, more, page = w.list(t, "/server/devices", cursor, 1000)
+		listed += len(page)
+		if !more && listed != n {
+			t.Fatalf("%d devices", listed)
+		}
 	}
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	// With what the test binary holds besides.
+	const mostBytes = 150 << 20
+	if m.HeapAlloc > mostBytes {
+		t.Fatalf("%d MB for %d devices", m.HeapAlloc>>20, n)
+	}
+	t.Logf("%d MB for %d devices", m.HeapAlloc>>20, n)
 }

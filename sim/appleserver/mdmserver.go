@@ -87,10 +87,7 @@ type record struct {
 func (s *mdmServer) log(r *record, kind opType, at time.Time) {
 	s.seq++
 	s.ops = append(s.ops, operation{seq: s.seq, kind: kind, at: at, record: r})
-	old := 0
-	for old < len(s.ops) && at.Sub(s.ops[old].at) > cursorLife {
-		old++
-	}
+	old, _ := slices.BinarySearchFunc(s.ops, at.Add(-cursorLife), func(o operation, limit time.Time) int { return o.at.Compare(limit) })
 	if old > len(s.ops)/2 {
 		s.ops = append(s.ops[:0], s.ops[old:]...)
 	}

@@ -97,6 +97,8 @@ func (e *Enrollment) add(server string, bought []Bought) error {
 		if b.Serial == "" || e.records[b.Serial] != nil {
 			return fmt.Errorf("serial number %q is not new", b.Serial)
 		}
+	}
+	for _, b := range bought {
 		r := &record{Bought: b, status: profileEmpty}
 		e.records[b.Serial] = r
 		if s != nil {
