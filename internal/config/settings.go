@@ -133,7 +133,7 @@ func appleSettings() []Setting {
 
 func operationSettings() []Setting {
 	return []Setting{
-		{Name: "desired.paused", Default: "false", Help: "Hold everything that makes hosts what they should be, as during a migration: nothing is installed, removed or verified",
+		{Name: "desired.paused", Help: "Hold everything that makes hosts what they should be, as during a migration: nothing is installed, removed or verified",
 			bind: func(c *Config) Value { return boolValue{&c.Desired.Paused} }},
 		{Name: "log.format", Default: "json", Help: "json or text",
 			bind: func(c *Config) Value { return choiceValue{&c.Log.Format, []string{"json", "text"}} }},

@@ -91,6 +91,9 @@ func readProfile(content []byte) (fleet.ItemUpload, error) {
 	if err := lint(&i, p); err != nil {
 		return fleet.ItemUpload{}, err
 	}
+	if p.Encrypted {
+		i.Spec.Warnings = append(i.Spec.Warnings, "the payloads are encrypted: only the device can tell whether they are right")
+	}
 	if p.Signed {
 		i.Spec.Warnings = append(i.Spec.Warnings, "the profile's signature is not kept: MDM delivers profiles over an authenticated channel")
 	}
@@ -122,6 +125,9 @@ func checkIdentity(i *fleet.Item) error {
 func lint(i *fleet.Item, p *mobileconfig.Profile) error {
 	uuids := map[string]string{}
 	for _, payload := range p.Payloads {
+		if strings.Contains(payload.Type+payload.Identifier, "$FLEET_") || strings.Contains(payload.Type+payload.Identifier, "${FLEET_") {
+			return invalid("the type and identifier of a payload (%.60q) may not contain variables", payload.Type)
+		}
 		if why := reservedPayloads[payload.Type]; why != "" {
 			return invalid("the payload %s is not taken: %s", payload.Type, why)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -169,7 +170,7 @@ func (r *Rules) explainRules(out *fleet.Explanation, f *fleet.HostFacts) {
 		add("team", fleet.Yes, "it is for %s, and the host is there", out.TeamName)
 	}
 	u, m := r.compile(i), r.membership(f)
-	w, c := r.decide(&u, f, m)
+	w, c := u.decide(f, &m)
 	for _, s := range r.steps(&u, f, m, w, c) {
 		rule := fleet.ExplainedRule{Rule: s.Rule, Met: s.Met, Text: s.Text}
 		for _, l := range s.Labels {
@@ -182,7 +183,7 @@ func (r *Rules) explainRules(out *fleet.Explanation, f *fleet.HostFacts) {
 	}
 	if out.Decision == fleet.Yes {
 		out.Version = w.Version.Version
-		out.Predicted = r.predict(f, w, r.Desired(f))
+		out.Predicted = r.predict(f, w, slices.Collect(r.Desired(f)))
 	}
 }
 
@@ -401,7 +402,7 @@ func (e *Explainer) WhatIf(ctx context.Context, host fleet.HostID, q fleet.WhatI
 	if err != nil {
 		return nil, err
 	}
-	now := rules.Desired(f)
+	now := slices.Collect(rules.Desired(f))
 	then := *f
 	if q.TeamID != nil {
 		then.Host.TeamID = *q.TeamID
@@ -428,7 +429,7 @@ func (e *Explainer) WhatIf(ctx context.Context, host fleet.HostID, q fleet.WhatI
 	}
 	var out []fleet.WhatIfItem
 	seen := map[fleet.ItemID]bool{}
-	for _, w := range rules.Desired(&then) {
+	for w := range rules.Desired(&then) {
 		seen[w.Item.ID] = true
 		item := fleet.WhatIfItem{Item: w.Item, Now: before[w.Item.ID], Then: w.Decision}
 		if item.Now == fleet.Unknown && !has(now, w.Item.ID) {

@@ -118,7 +118,7 @@ func (p *plan) vitalsLabels() {
 
 // wanted goes through what the host should have.
 func (p *plan) wanted() {
-	for _, w := range p.r.Desired(p.f) {
+	for w := range p.r.Desired(p.f) {
 		row, has := p.rows[w.Item.ID]
 		switch w.Decision {
 		case fleet.Yes:

@@ -144,10 +144,10 @@ type counting struct {
 
 func (c *counting) host(f *fleet.HostFacts) {
 	before := map[string]Want{}
-	for _, w := range c.now.Desired(f) {
+	for w := range c.now.Desired(f) {
 		before[w.Item.UUID] = w
 	}
-	after := c.then.Desired(f)
+	after := slices.Collect(c.then.Desired(f))
 	seen := map[string]bool{}
 	for _, w := range after {
 		item := c.byUUID[w.Item.UUID]

@@ -160,7 +160,7 @@ func (m *model) check(rt *rapid.T) {
 		for _, row := range f.Items {
 			rows[row.ItemID] = row
 		}
-		for _, w := range rules.Desired(&f) {
+		for w := range rules.Desired(&f) {
 			row, has := rows[w.Item.ID]
 			installs := has && row.Op == fleet.OpInstall
 			switch {

@@ -77,7 +77,9 @@ func rolled(w *world) []*device {
 	for n := range 10 {
 		devices = append(devices, w.device(n, "iOS 17.1"))
 	}
-	w.add(fleet.NoTeam, upload("wifi", "1"))
+	wifi := upload("wifi", "1")
+	wifi.Item.UUID = "a8b8e9a0-0c5e-4c55-9e0e-000000000001" // which hosts come first follows from it
+	w.add(fleet.NoTeam, wifi)
 	w.settle(devices...)
 	w.edit(fleet.NoTeam, func(live []*fleet.Item) fleet.ItemEdits {
 		next := upload("wifi", "2")

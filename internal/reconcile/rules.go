@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"iter"
 	"slices"
 
 	"github.com/muster-mdm/muster/internal/fleet"
@@ -27,6 +28,9 @@ type rule struct {
 	all, any, none bitset
 	modes          uint8    // bits of the LabelModes that it has live labels of
 	broken         []string // names of labels that were deleted
+	// What most items need of theirs, kept at hand.
+	on               fleet.PlatformSet
+	scoped, rollsOut bool
 }
 
 type bitset []uint64
@@ -102,7 +106,8 @@ func NewRules(c *fleet.Catalog) *Rules {
 func (r *Rules) newSet() bitset { return make(bitset, (len(r.labels)+63)/64) }
 
 func (r *Rules) compile(i *fleet.Item) rule {
-	out := rule{item: i, all: r.newSet(), any: r.newSet(), none: r.newSet()}
+	out := rule{item: i, all: r.newSet(), any: r.newSet(), none: r.newSet(), on: i.Platforms,
+		scoped: len(i.Labels) > 0, rollsOut: i.Rollout != nil && i.Rollout.State != fleet.RolloutDone}
 	for _, l := range i.Labels {
 		bit, has := r.bits[l.LabelID]
 		if !has {
@@ -161,17 +166,17 @@ type Want struct {
 
 // Desired decides about every item of the host's scope, in the order of their
 // keys, those of every scope first. It is pure.
-func (r *Rules) Desired(f *fleet.HostFacts) []Want {
+func (r *Rules) Desired(f *fleet.HostFacts) iter.Seq[Want] {
 	m := r.membership(f)
-	team := r.scopes[f.Host.TeamID]
-	out := make([]Want, 0, len(r.none)+len(team))
-	for _, rules := range [2][]rule{r.none, team} {
-		for i := range rules {
-			w, _ := r.decide(&rules[i], f, m)
-			out = append(out, w)
+	return func(yield func(Want) bool) {
+		for _, rules := range [2][]rule{r.none, r.scopes[f.Host.TeamID]} {
+			for i := range rules {
+				if w, _ := rules[i].decide(f, &m); !yield(w) {
+					return
+				}
+			}
 		}
 	}
-	return out
 }
 
 // conditions are what was found of each condition for an item; those that the
@@ -193,23 +198,23 @@ func (c *conditions) decision() fleet.Tri {
 
 // decide is the one place where it is decided who gets an item. One No
 // decides; without one, one Unknown holds.
-func (r *Rules) decide(u *rule, f *fleet.HostFacts, m member) (Want, conditions) {
-	w := Want{Item: u.item, Decision: fleet.Yes, Version: &u.item.ItemVersion}
+func (u *rule) decide(f *fleet.HostFacts, m *member) (Want, conditions) {
+	w := Want{Item: u.item, Version: &u.item.ItemVersion}
 	c := conditions{fleet.Yes, fleet.Yes, fleet.Yes, fleet.Yes, fleet.Yes, fleet.Yes, 0}
-	if u.item.Platforms&m.on == 0 {
+	if u.on&m.on == 0 {
 		c.platform = fleet.No
 	}
-	if len(u.item.Labels) > 0 {
+	if u.scoped {
 		u.decideLabels(m, &c)
 	}
-	if roll := u.item.Rollout; roll != nil && roll.State != fleet.RolloutDone {
+	if u.rollsOut {
 		u.decideRollout(f, &w, &c)
 	}
 	w.Decision = c.decision()
 	return w, c
 }
 
-func (u *rule) decideLabels(m member, c *conditions) {
+func (u *rule) decideLabels(m *member, c *conditions) {
 	if len(u.broken) > 0 {
 		c.labels = fleet.Unknown
 	}

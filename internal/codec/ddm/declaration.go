@@ -190,11 +190,17 @@ func CheckPredicate(text string) error {
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; c {
 		case '"', '\'':
-			end := strings.IndexByte(text[i+1:], c)
-			if end < 0 {
+			end := i + 1
+			for end < len(text) && text[end] != c {
+				if text[end] == '\\' {
+					end++
+				}
+				end++
+			}
+			if end >= len(text) {
 				return fmt.Errorf("a quote at character %d does not end", i+1)
 			}
-			i += end + 1
+			i = end
 		case '(', '{', '[':
 			depth++
 		case ')', '}', ']':
@@ -203,6 +209,9 @@ func CheckPredicate(text string) error {
 			}
 		case '@':
 			rest := text[i+1:]
+			if i > 0 && text[i-1] == '.' {
+				continue // an operator on a collection, as .@count
+			}
 			if !strings.HasPrefix(rest, "status(") && !strings.HasPrefix(rest, "property(") && !strings.HasPrefix(rest, "key(") {
 				return fmt.Errorf("at character %d: after @ comes status(...), property(...) or key(...)", i+1)
 			}
