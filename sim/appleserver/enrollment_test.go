@@ -712,6 +712,25 @@ func TestEnrollmentFaultsHappenAsPlanned(t *testing.T) {
 			t.Fatalf("%d devices", len(devices))
 		}
 	})
+	t.Run("devices again on a later page, as they were", func(t *testing.T) {
+		cursor, _ := w.all(t)
+		if err := w.Modify("old", serials[0]); err != nil {
+			t.Fatal(err)
+		}
+		w.ListLater(1)
+		cursor, _, _ = w.list(t, "/devices/sync", cursor, 10)
+		w.pass(time.Second)
+		if err := w.Modify("new", serials[0]); err != nil {
+			t.Fatal(err)
+		}
+		cursor, _, ops := w.list(t, "/devices/sync", cursor, 10)
+		if len(ops) != 2 || ops[0]["asset_tag"] != "new" || ops[1]["asset_tag"] != "old" || ops[0]["op_date"].(string) <= ops[1]["op_date"].(string) {
+			t.Fatalf("%v", ops)
+		}
+		if _, _, ops = w.list(t, "/devices/sync", cursor, 10); len(ops) != 0 {
+			t.Fatalf("for ever: %v", ops)
+		}
+	})
 	t.Run("fields of the future", func(t *testing.T) {
 		w.Surprise(true)
 		defer w.Surprise(false)

@@ -194,7 +194,7 @@ func (e *Enrollment) fetch(c caller, _ *http.Request, body []byte) (any, *refusa
 	}
 	at.Fetch, at.Ended, at.Issued = more, !more, c.now
 	answer.Cursor = e.seal(at)
-	return e.spoil(answer, req), nil
+	return e.spoil(c.server, answer, req), nil
 }
 
 // sync is POST /devices/sync: the operations since the cursor.
@@ -227,11 +227,20 @@ func (e *Enrollment) sync(c caller, _ *http.Request, body []byte) (any, *refusal
 	}
 	at.Ended, at.Issued = false, c.now
 	answer.Cursor = e.seal(at)
-	return e.spoil(answer, req), nil
+	return e.spoil(c.server, answer, req), nil
 }
 
 // spoil has the planned faults happen to a page.
-func (e *Enrollment) spoil(a listAnswer, req listRequest) listAnswer {
+func (e *Enrollment) spoil(s *mdmServer, a listAnswer, req listRequest) listAnswer {
+	stale := s.stale
+	s.stale = nil
+	for _, d := range a.Devices {
+		if !e.plans.use(&e.plans.later) {
+			break
+		}
+		s.stale = append(s.stale, d)
+	}
+	a.Devices = append(a.Devices, stale...)
 	for _, d := range a.Devices {
 		if !e.plans.use(&e.plans.twice) {
 			break

@@ -41,10 +41,11 @@ type mdmServer struct {
 	uuid     string
 	token    serverToken
 	profiles map[string]*depProfile
-	devices  []place     // by seq
-	gone     int         // of devices, that left
-	ops      []operation // by seq, those of the last seven days
-	seq      int64       // of the last device or operation
+	devices  []place       // by seq
+	gone     int           // of devices, that left
+	ops      []operation   // by seq, those of the last seven days
+	seq      int64         // of the last device or operation
+	stale    []deviceEntry // to be listed again as they were
 }
 
 // place is a device's place in the list of a server. The device is there while

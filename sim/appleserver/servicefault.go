@@ -33,6 +33,7 @@ type enrollmentPlans struct {
 	cursor    string // code of cursor errors
 	cursors   int    // that many of them
 	twice     int    // that many devices are listed again
+	later     int    // that many on the page after theirs
 	throttled int    // serial numbers
 	retry     time.Duration
 	failed    int // serial numbers
@@ -73,6 +74,10 @@ func (e *Enrollment) FailCursors(code string, n int) {
 // ListTwice lists the next n devices of pages a second time, at the end of their
 // page.
 func (e *Enrollment) ListTwice(n int) { e.plans.plan(&e.plans.twice, n) }
+
+// ListLater lists the next n devices of pages a second time, at the end of the
+// page after theirs and as they were: what is newer may stand before.
+func (e *Enrollment) ListLater(n int) { e.plans.plan(&e.plans.later, n) }
 
 // Throttle answers THROTTLED for the next n serial numbers that are assigned a
 // profile, to be tried again after this time; 0: the answer does not say when.
