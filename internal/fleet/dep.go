@@ -297,3 +297,20 @@ type DEPOutcome struct {
 	ProfileUUID   string
 	ProfileStatus string
 }
+
+// MachineInfo is what a device says about itself when it asks for its
+// enrollment profile. A user enrollment tells language, product and build
+// only.
+type MachineInfo struct {
+	UDID, Serial        string
+	Product             string // "iPhone15,2"
+	Build, OSVersion    string
+	SupplementalBuild   string // of a rapid security response
+	SupplementalVersion string // "(a)"
+	IMEI, MEID          string
+	Language            string
+	UpdateDeviceID      string // names the hardware in Apple's list of updates
+	PairingToken        string // of a watch
+	CanRequestUpdate    bool   // it understands com.apple.softwareupdate.required
+	CanRequestPSSO      bool   // it understands com.apple.psso.required
+}
