@@ -60,6 +60,7 @@ var rooms = []room{
 	{path: "internal/codec/pushcsr", ours: []string{nouns, kit, "internal/codec/plist"}, doors: []string{"crypto/x509"}},
 	{path: "internal/codec/deptoken", ours: []string{nouns, kit, "internal/codec/cms"}, doors: []string{"crypto/x509"},
 		testDoors: []string{"os/exec", "github.com/smallstep/pkcs7"}}, // openssl as a second opinion
+	{path: "internal/codec/adeprofile", ours: []string{nouns, kit}},
 	{path: "internal/codec/machineinfo", ours: []string{nouns, kit, "internal/codec/plist", "internal/codec/cms"}, doors: []string{"crypto/x509"},
 		testDoors: []string{"os/exec", "github.com/smallstep/pkcs7"}}, // openssl as a second opinion
 	{path: "internal/codec/variables", ours: []string{nouns, kit}, doors: []string{"encoding/xml"}},
