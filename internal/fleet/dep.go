@@ -275,10 +275,12 @@ type DEPFacts struct {
 	Hosts   map[string]Host      // with one of these serials
 }
 
-// DEPChange is what a transaction writes: nothing of it or all.
+// DEPChange is what a transaction writes: nothing of it or all. Of Sync it
+// writes what syncing moves: everything but TokenID, Expiry and Teams.
 type DEPChange struct {
 	Sync    DEPSync
 	Records []DEPRecordChange
+	Events  []Event // of the token as a whole
 }
 
 // DEPRecordChange writes one record, with its host and events.
