@@ -39,7 +39,7 @@ func decidePage(f fleet.DEPFacts, devices []fleet.DEPDevice, now time.Time) []fl
 	changes := make([]fleet.DEPRecordChange, 0, len(devices))
 	for _, d := range devices {
 		rec, known := f.Records[d.Serial]
-		if known && !d.OpDate.IsZero() && d.OpDate.Before(rec.Device.OpDate) {
+		if known && d.Op != "" && d.OpDate.Before(rec.Device.OpDate) {
 			continue // an older operation than one that was taken in
 		}
 		if d.Op == fleet.DEPDeleted {

@@ -55,7 +55,7 @@ func afterPage(s fleet.DEPSync, page fleet.DEPPage, now time.Time) (fleet.DEPSyn
 		if s.Phase == fleet.DEPFollow {
 			s.Restarts = 0
 		}
-		return s, true
+		return s, len(page.Devices) > 0 // an empty page that has a next one can wait
 	}
 	if s.Phase == fleet.DEPFetch {
 		s.Phase = fleet.DEPSweep
