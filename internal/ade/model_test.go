@@ -26,8 +26,8 @@ func (w *watch) now() time.Time { w.at = w.at.Add(time.Millisecond); return w.at
 type appleDevice struct {
 	here    bool
 	profile string
-	// lost: the answer to the last call that assigned was lost, so that one
-	// more is no fault.
+	// lost: the answer to the last call that assigned was lost, or somebody
+	// changed it here and nobody may have told yet: one more is no fault.
 	lost bool
 }
 
@@ -84,7 +84,7 @@ func (a *appleModel) remove(serial string) {
 
 func (a *appleModel) edit(serial, profile string) {
 	if d := a.devices[serial]; d != nil && d.here {
-		d.profile = profile
+		d.profile, d.lost = profile, true
 		a.note(serial, fleet.DEPModified)
 	}
 }

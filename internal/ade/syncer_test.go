@@ -241,3 +241,14 @@ func TestOneOfTwoReplicasGivesWay(t *testing.T) {
 		t.Errorf("%d calls, %+v", s.apple.calls, s.store.sync)
 	}
 }
+
+func TestAHostThatAnAdminDeletedComesBackInAQuietRound(t *testing.T) {
+	s := newStand(t, 3)
+	s.round()
+	s.round()
+	delete(s.store.hosts, "S00001")
+	s.round()
+	if h := s.store.hosts["S00001"]; h.MDM.Status != fleet.MDMPending || h.TeamID != 1 || s.store.records["S00001"].HostID != h.ID || s.apple.calls != 1 {
+		t.Errorf("%+v, %d calls", h, s.apple.calls)
+	}
+}

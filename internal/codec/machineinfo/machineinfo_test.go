@@ -61,7 +61,7 @@ func issue(parent *identity, name string, key crypto.Signer, alg x509.SignatureA
 }
 
 type world struct {
-	ca, impostor, device, old, foreign, namesake, sha384, ec identity
+	ca, impostor, device, old, foreign, namesake, misnamed, sha384, ec identity
 }
 
 // theWorld has an authority that expired in 2014, as Apple's did.
@@ -74,11 +74,13 @@ var theWorld = sync.OnceValue(func() world {
 	if err != nil {
 		panic(err)
 	}
+	otherName := identity{&x509.Certificate{Subject: pkix.Name{CommonName: "Other CA"}}, ca.key}
 	return world{ca: ca, impostor: impostor,
 		device:   issue(&ca, "device", newKey(1024), x509.SHA256WithRSA, now),
 		old:      issue(&ca, "old device", newKey(1024), x509.SHA256WithRSA, long),
 		foreign:  issue(&stranger, "foreign", newKey(2048), x509.SHA256WithRSA, now),
 		namesake: issue(&impostor, "namesake", newKey(2048), x509.SHA256WithRSA, now),
+		misnamed: issue(&otherName, "misnamed", newKey(2048), x509.SHA256WithRSA, now),
 		sha384:   issue(&ca, "sha384", newKey(2048), x509.SHA384WithRSA, now),
 		ec:       issue(&ca, "ec", ecKey, x509.SHA256WithRSA, now),
 	}
@@ -235,6 +237,7 @@ func TestWhatADeviceDidNotSignIsRefused(t *testing.T) {
 		{"a changed signature", append(bytes.Clone(good[:len(good)-1]), good[len(good)-1]^1), ErrSignature},
 		{"an unknown authority", sign(t, w.foreign, list, crypto.SHA256), ErrForeign},
 		{"another authority of the same name", sign(t, w.namesake, list, crypto.SHA256), ErrForeign},
+		{"the authority's key under another name", sign(t, w.misnamed, list, crypto.SHA256), ErrForeign},
 		{"the authority itself", sign(t, w.ca, list, crypto.SHA256), ErrForeign},
 		{"a certificate with SHA-384", sign(t, w.sha384, list, crypto.SHA256), ErrForeign},
 		{"a certificate whose name was changed", bytes.Replace(sign(t, w.foreign, list, crypto.SHA256), w.foreign.cert.Raw, forged, 1), ErrMalformed},
