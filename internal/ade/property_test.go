@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -46,7 +48,7 @@ func TestNoDeviceIsLostWhateverHappens(t *testing.T) {
 			// A process that died is started again with no memory.
 			syncer = NewSyncer(apple, store, w.now)
 		}
-		t.Repeat(map[string]func(*rapid.T){
+		actions := map[string]func(*rapid.T){
 			"add":    func(t *rapid.T) { apple.add(serial.Draw(t, "add")) },
 			"remove": func(t *rapid.T) { apple.remove(serial.Draw(t, "remove")) },
 			"edit at Apple": func(t *rapid.T) {
@@ -77,8 +79,14 @@ func TestNoDeviceIsLostWhateverHappens(t *testing.T) {
 			"wait": func(t *rapid.T) {
 				w.at = w.at.Add(time.Duration(rapid.IntRange(1, 90).Draw(t, "minutes")) * time.Minute)
 			},
-			"round": func(*rapid.T) { round() },
-		})
+			"round":  func(*rapid.T) { round() },
+			"rounds": func(*rapid.T) { round(); w.at = w.at.Add(6 * time.Minute); round() },
+		}
+		// Rounds come often, as they do; stories are long.
+		names := append(slices.Sorted(maps.Keys(actions)), "add", "round", "rounds", "rounds")
+		for range rapid.IntRange(25, 100).Draw(t, "length") {
+			actions[rapid.SampledFrom(names).Draw(t, "action")](t)
+		}
 		apple.faults, apple.results, store.crash, store.moved = nil, nil, 0, false
 		// Shorter than fullEvery, so that the daily fetch heals nothing here;
 		// longer than any pause that so few failures lead to.
