@@ -57,9 +57,6 @@ func decidePage(f fleet.DEPFacts, devices []fleet.DEPDevice, now time.Time) []fl
 func take(f fleet.DEPFacts, rec fleet.DEPRecord, known bool, d fleet.DEPDevice, now time.Time) fleet.DEPRecordChange {
 	arrived := !known || !rec.DeletedAt.IsZero()
 	old := rec.Device
-	if arrived {
-		rec.Assign = fleet.DEPAssignment{}
-	}
 	if d.Op == "" || d.OpDate.After(old.OpDate) {
 		rec.Assign.Held = false
 	}

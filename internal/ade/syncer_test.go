@@ -233,6 +233,25 @@ func TestAssigningWaitsWhenTheTokenMust(t *testing.T) {
 	}
 }
 
+func TestWhoeverMovedTheCursorFirstWins(t *testing.T) {
+	for name, change := range map[string]func(*fleet.DEPSync){
+		"cursor": func(s *fleet.DEPSync) { s.Cursor = "elsewhere" },
+		"phase":  func(s *fleet.DEPSync) { s.Phase = fleet.DEPSweep },
+		"round":  func(s *fleet.DEPSync) { s.Round++ },
+	} {
+		s := newStand(t, 0)
+		from := s.store.sync
+		change(&s.store.sync)
+		_, _, err := s.move(context.Background(), from, start, nil, func(f fleet.DEPFacts) (fleet.DEPSync, bool, []fleet.DEPRecordChange) {
+			t.Errorf("%s: it was decided upon", name)
+			return f.Sync, false, nil
+		})
+		if !errors.Is(err, errMoved) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestOneOfTwoReplicasGivesWay(t *testing.T) {
 	s := newStand(t, 3)
 	s.store.moved = true
