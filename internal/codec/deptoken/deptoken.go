@@ -143,13 +143,16 @@ func credentials(plain []byte) (fleet.DEPCredentials, error) {
 	if json.Unmarshal(text, &token) != nil { // its error would quote the token
 		return fleet.DEPCredentials{}, fmt.Errorf("%w (what is inside cannot be read)", ErrNotToken)
 	}
-	for name, value := range map[string]bool{
-		"consumer_key": token.ConsumerKey != "", "consumer_secret": token.ConsumerSecret != "",
-		"access_token": token.AccessToken != "", "access_secret": token.AccessSecret != "",
-		"access_token_expiry": !token.Expiry.IsZero(),
+	for _, f := range []struct {
+		name  string
+		there bool
+	}{
+		{"consumer_key", token.ConsumerKey != ""}, {"consumer_secret", token.ConsumerSecret != ""},
+		{"access_token", token.AccessToken != ""}, {"access_secret", token.AccessSecret != ""},
+		{"access_token_expiry", !token.Expiry.IsZero()},
 	} {
-		if !value {
-			return fleet.DEPCredentials{}, fmt.Errorf("%w (it has no %s)", ErrNotToken, name)
+		if !f.there {
+			return fleet.DEPCredentials{}, fmt.Errorf("%w (it has no %s)", ErrNotToken, f.name)
 		}
 	}
 	return fleet.DEPCredentials{ConsumerKey: token.ConsumerKey, ConsumerSecret: token.ConsumerSecret,
