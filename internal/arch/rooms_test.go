@@ -58,6 +58,11 @@ var rooms = []room{
 	{path: "internal/codec/mdmcmd", ours: []string{nouns, kit, "internal/codec/plist"}, testDoors: []string{"os/exec"}},
 	{path: "internal/codec/mobileconfig", ours: []string{nouns, kit, "internal/codec/plist", "internal/codec/cms"}, doors: []string{"crypto/x509"}},
 	{path: "internal/codec/pushcsr", ours: []string{nouns, kit, "internal/codec/plist"}, doors: []string{"crypto/x509"}},
+	{path: "internal/codec/deptoken", ours: []string{nouns, kit, "internal/codec/cms"}, doors: []string{"crypto/x509"},
+		testDoors: []string{"os/exec", "github.com/smallstep/pkcs7"}}, // openssl as a second opinion
+	{path: "internal/codec/adeprofile", ours: []string{nouns, kit}},
+	{path: "internal/codec/machineinfo", ours: []string{nouns, kit, "internal/codec/plist", "internal/codec/cms"}, doors: []string{"crypto/x509"},
+		testDoors: []string{"os/exec", "github.com/smallstep/pkcs7"}}, // openssl as a second opinion
 	{path: "internal/codec/variables", ours: []string{nouns, kit}, doors: []string{"encoding/xml"}},
 	{path: "internal/codec/ddm", ours: []string{nouns, kit}},
 	{path: "internal/codec/scepmsg", ours: []string{nouns, kit, "internal/codec/cms"},
@@ -65,6 +70,7 @@ var rooms = []room{
 
 	// Verbs: never each other, no transport, no SQL.
 	{path: "internal/access", ours: []string{nouns, kit}, doors: []string{"golang.org/x/crypto/argon2"}, testOurs: withStore},
+	{path: "internal/ade", ours: []string{nouns, kit, codec}},
 	{path: "internal/command", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/enroll", ours: []string{nouns, kit, codec}, doors: []string{"crypto/x509"}, testOurs: withStore},
 	{path: "internal/inventory", ours: []string{nouns, kit, codec}, testOurs: withStore},

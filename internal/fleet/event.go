@@ -79,6 +79,15 @@ const (
 	EventHostItems EventKind = "host_items_changed"
 	// EventDeclarationStatus is a status report of declarative management.
 	EventDeclarationStatus EventKind = "declaration_status"
+	// EventDEPSync says that syncing with Apple's device enrollment service
+	// began to fail, fails otherwise, or works again.
+	EventDEPSync EventKind = "dep_sync_changed"
+	// EventDEPDevice says that a device was assigned to this server at Apple
+	// or taken from it.
+	EventDEPDevice EventKind = "dep_device_changed"
+	// EventDEPAssigned counts the results of one call that assigns an
+	// enrollment profile.
+	EventDEPAssigned EventKind = "dep_profile_assigned"
 )
 
 // Event is one entry of the append-only log, written in the transaction that

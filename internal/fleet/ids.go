@@ -24,6 +24,9 @@ type (
 	CommandID int64
 	// ItemID identifies a configuration profile or declaration.
 	ItemID int64
+	// ServerTokenID identifies a server token of Apple's device enrollment
+	// service.
+	ServerTokenID int64
 	// EventID identifies an entry of the event log; it grows with time.
 	EventID int64
 )
