@@ -19,14 +19,6 @@ var pauseFailed = backoff.Policy{First: time.Hour, Max: 24 * time.Hour, Factor: 
 // another profile, we do not fight it at every round.
 const pauseSettle = 5 * time.Minute
 
-// profileOf is the profile that Apple hands the device; "": none.
-func profileOf(d *fleet.DEPDevice) string {
-	if d.ProfileStatus == "empty" || d.ProfileStatus == "removed" {
-		return ""
-	}
-	return d.ProfileUUID
-}
-
 // NeedsProfile reports whether a profile is to be assigned now: Apple has
 // another than the team asks for, and nothing says to wait. Store.Due selects
 // by the same rule.
@@ -34,7 +26,7 @@ func NeedsProfile(r fleet.DEPRecord, now time.Time) bool {
 	_, managed := r.Device.Platform()
 	waiting := now.Before(r.Assign.NextAt)
 	switch {
-	case !r.DeletedAt.IsZero() || !managed || r.Want == "" || profileOf(&r.Device) == r.Want:
+	case !r.DeletedAt.IsZero() || !managed || r.Want == "" || r.Device.Profile() == r.Want:
 		return false
 	case r.Assign.Held:
 		return false

@@ -70,7 +70,7 @@ var rooms = []room{
 
 	// Verbs: never each other, no transport, no SQL.
 	{path: "internal/access", ours: []string{nouns, kit}, doors: []string{"golang.org/x/crypto/argon2"}, testOurs: withStore},
-	{path: "internal/ade", ours: []string{nouns, kit, codec}},
+	{path: "internal/ade", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/command", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/enroll", ours: []string{nouns, kit, codec}, doors: []string{"crypto/x509"}, testOurs: withStore},
 	{path: "internal/inventory", ours: []string{nouns, kit, codec}, testOurs: withStore},

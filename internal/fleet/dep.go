@@ -109,6 +109,14 @@ func (d *DEPDevice) Platform() (Platform, bool) {
 	return "", false
 }
 
+// Profile is the enrollment profile that Apple hands the device; "": none.
+func (d *DEPDevice) Profile() string {
+	if d.ProfileStatus == "empty" || d.ProfileStatus == "removed" {
+		return ""
+	}
+	return d.ProfileUUID
+}
+
 // DEPPage is one page of the list of devices or of its changes.
 type DEPPage struct {
 	Devices      []DEPDevice
@@ -243,6 +251,14 @@ type DEPSync struct {
 	Expiry   time.Time // of the server token
 	// Teams that new devices join, by platform; missing: NoTeam.
 	Teams map[Platform]TeamID
+}
+
+// ServerToken is a server token of Apple's device enrollment service: who it
+// is of, and where syncing with it stands. Its credentials are sealed apart.
+type ServerToken struct {
+	Account   DEPAccount // names of the server and the organization only
+	Sync      DEPSync
+	CreatedAt time.Time
 }
 
 // DEPAssignment is how far assigning a profile to a device came.

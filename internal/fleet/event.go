@@ -88,6 +88,9 @@ const (
 	// EventDEPAssigned counts the results of one call that assigns an
 	// enrollment profile.
 	EventDEPAssigned EventKind = "dep_profile_assigned"
+	// EventServerToken says that somebody added, renewed, changed or deleted a
+	// server token.
+	EventServerToken EventKind = "server_token_changed"
 )
 
 // Event is one entry of the append-only log, written in the transaction that

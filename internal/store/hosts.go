@@ -301,6 +301,7 @@ func (h *Hosts) Delete(ctx context.Context, id fleet.HostID, events []fleet.Even
 			"DELETE FROM label_members WHERE host_id = ?",
 			"DELETE FROM command_queue WHERE enrollment_id IN (SELECT id FROM enrollments WHERE host_id = ?)",
 			"DELETE FROM command_results WHERE host_id = ?",
+			"UPDATE ade_devices SET host_id = 0 WHERE host_id = ?",
 			"UPDATE enrollments SET host_id = 0 WHERE host_id = ?",
 		} {
 			if err := s.exec(query, int64(id)); err != nil {
@@ -393,6 +394,49 @@ func (s *session) putHost(h *fleet.Host) error {
 		return err
 	}
 	return s.joinBuiltinLabels(h.ID, h.Platform)
+}
+
+// putHosts writes hosts together: new ones, which get their keys, and ones
+// that were loaded in this transaction.
+func (s *session) putHosts(hosts []*fleet.Host) error {
+	made := int64(0)
+	for _, h := range hosts {
+		if h.ID == 0 {
+			made++
+		}
+	}
+	next := int64(0)
+	if made > 0 {
+		var err error
+		if next, err = s.keysInRow("hosts", made); err != nil {
+			return err
+		}
+	}
+	now := s.db.clock()
+	var rows, states, members [][]any
+	for _, h := range hosts {
+		h.UpdatedAt, h.LabelUpdatedAt = now, now
+		if h.ID == 0 {
+			h.ID, h.CreatedAt = fleet.HostID(next), now
+			next++
+			labels, err := s.builtinLabels(h.Platform)
+			if err != nil {
+				return fmt.Errorf("find built-in labels: %w", err)
+			}
+			for _, label := range labels {
+				members = append(members, []any{label, int64(h.ID), int64(fleet.Yes)})
+			}
+			states = append(states, stateValues(&fleet.HostState{HostID: h.ID, TeamID: h.TeamID, DueAt: now}))
+		}
+		rows = append(rows, hostValues(h))
+	}
+	if err := s.upsertRows("hosts", hostCols, 1, rows); err != nil {
+		return err
+	}
+	if err := s.insertRows("host_states", stateCols, states, ""); err != nil {
+		return fmt.Errorf("write host_states: %w", err)
+	}
+	return s.upsertRows("label_members", memberCols, 2, members)
 }
 
 // applyVitals stores what a device told about itself.

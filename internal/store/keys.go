@@ -17,6 +17,7 @@ var keyBlocks = map[string]int64{
 	"host_moves":          10,
 	"users":               10,
 	"sessions":            50,
+	"ade_tokens":          2,
 	"enrollments":         500,
 	"enrollment_profiles": 10,
 	"identities":          500,
@@ -124,21 +125,24 @@ func (k *keySource) draw(ctx context.Context, table string, n int64) error {
 }
 
 // key draws one key inside a transaction.
-func (s *session) key(table string) (int64, error) {
+func (s *session) key(table string) (int64, error) { return s.keysInRow(table, 1) }
+
+// keysInRow draws n keys that follow one another, and returns the first.
+func (s *session) keysInRow(table string, n int64) (int64, error) {
 	k := &s.db.keys
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	r := k.ranges[table]
-	if r == nil || r.next == r.end {
+	if r == nil || r.end-r.next < n {
 		k.ready, k.low = false, true
 		if k.missed == nil {
 			k.missed = map[string]int64{}
 		}
-		k.missed[table]++
+		k.missed[table] += n
 		return 0, fmt.Errorf("%w: %s", errNoKeys, table)
 	}
 	id := r.next
-	r.next++
+	r.next += n
 	if r.end-r.next < lowWater(table) {
 		k.ready, k.low = false, true
 	}

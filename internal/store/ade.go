@@ -1,0 +1,283 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+// ADE keeps the devices of server tokens of Apple's device enrollment service.
+type ADE struct{ db *DB }
+
+// NewADE returns the devices of db.
+func NewADE(db *DB) *ADE { return &ADE{db} }
+
+var syncCols = []string{"phase", "next_cursor", "round", "full_at", "ok_at", "failures", "restarts", "next_at", "error", "reason"}
+
+var syncSelect = "SELECT id, macos_team_id, ios_team_id, ipados_team_id, expires_at, " + strings.Join(syncCols, ", ") + " FROM ade_tokens"
+
+func scanSync(rows *sql.Rows, more ...any) (fleet.DEPSync, error) {
+	var v fleet.DEPSync
+	var mac, phone, pad fleet.TeamID
+	var expires, full, ok, next int64
+	err := rows.Scan(append([]any{&v.TokenID, &mac, &phone, &pad, &expires, &v.Phase, &v.Cursor, &v.Round, &full, &ok, &v.Failures, &v.Restarts, &next,
+		&v.Error, &v.Reason}, more...)...)
+	v.Teams = map[fleet.Platform]fleet.TeamID{fleet.PlatformDarwin: mac, fleet.PlatformIOS: phone, fleet.PlatformIPadOS: pad}
+	v.Expiry, v.FullAt, v.OKAt, v.NextAt = timeOf(expires), timeOf(full), timeOf(ok), timeOf(next)
+	return v, err
+}
+
+func (s *session) depSync(token fleet.ServerTokenID, lock string) (fleet.DEPSync, error) {
+	list, err := collect(s, func(r *sql.Rows) (fleet.DEPSync, error) { return scanSync(r) }, syncSelect+" WHERE id = ?"+lock, int64(token))
+	if err != nil {
+		return fleet.DEPSync{}, fmt.Errorf("read server token %d: %w", token, err)
+	}
+	if len(list) == 0 {
+		return fleet.DEPSync{}, fleet.Errorf(fleet.KindNotFound, "there is no server token %d", token)
+	}
+	return list[0], nil
+}
+
+func syncValues(v *fleet.DEPSync) []any {
+	return []any{int64(v.Phase), v.Cursor, v.Round, micros(v.FullAt), micros(v.OKAt), v.Failures, v.Restarts, micros(v.NextAt), int64(v.Error), clip(v.Reason, 1024)}
+}
+
+// putSync writes what syncing moves.
+func (s *session) putSync(v fleet.DEPSync) error {
+	return s.exec("UPDATE ade_tokens SET "+strings.Join(syncCols, " = ?, ")+" = ?, updated_at = ? WHERE id = ?",
+		append(syncValues(&v), s.db.now(), int64(v.TokenID))...)
+}
+
+// deviceRow is the stored form of a device. Fields are only ever added.
+type deviceRow struct {
+	Model, Description, Color, AssetTag, Family, OS string
+	ProfileUUID, ProfileStatus                      string
+	ProfileAssignTime, ProfilePushTime              int64 `json:",omitempty"`
+	AssignedDate                                    int64 `json:",omitempty"`
+	AssignedBy                                      string
+	MigrationDeadline                               int64 `json:",omitempty"`
+	Op                                              fleet.DEPOp
+	OpDate                                          int64    `json:",omitempty"`
+	IMEI, MEID                                      []string `json:",omitempty"`
+	EID, WiFiMAC, BluetoothMAC                      string   `json:",omitempty"`
+	EthernetMAC                                     []string `json:",omitempty"`
+	Replacement, ReleasedByReplacement              bool     `json:",omitempty"`
+}
+
+func packDevice(d *fleet.DEPDevice) ([]byte, error) {
+	return json.Marshal(deviceRow{Model: d.Model, Description: d.Description, Color: d.Color, AssetTag: d.AssetTag, Family: d.Family, OS: d.OS,
+		ProfileUUID: d.ProfileUUID, ProfileStatus: d.ProfileStatus, ProfileAssignTime: micros(d.ProfileAssignTime), ProfilePushTime: micros(d.ProfilePushTime),
+		AssignedDate: micros(d.AssignedDate), AssignedBy: d.AssignedBy, MigrationDeadline: micros(d.MigrationDeadline), Op: d.Op, OpDate: micros(d.OpDate),
+		IMEI: d.IMEI, MEID: d.MEID, EID: d.EID, WiFiMAC: d.WiFiMAC, BluetoothMAC: d.BluetoothMAC, EthernetMAC: d.EthernetMAC,
+		Replacement: d.Replacement, ReleasedByReplacement: d.ReleasedByReplacement})
+}
+
+func unpackDevice(serial string, body []byte) (fleet.DEPDevice, error) {
+	var r deviceRow
+	if err := json.Unmarshal(body, &r); err != nil {
+		return fleet.DEPDevice{}, fmt.Errorf("decode device %s: %w", serial, err)
+	}
+	return fleet.DEPDevice{Serial: serial, Model: r.Model, Description: r.Description, Color: r.Color, AssetTag: r.AssetTag, Family: r.Family, OS: r.OS,
+		ProfileUUID: r.ProfileUUID, ProfileStatus: r.ProfileStatus, ProfileAssignTime: timeOf(r.ProfileAssignTime), ProfilePushTime: timeOf(r.ProfilePushTime),
+		AssignedDate: timeOf(r.AssignedDate), AssignedBy: r.AssignedBy, MigrationDeadline: timeOf(r.MigrationDeadline), Op: r.Op, OpDate: timeOf(r.OpDate),
+		IMEI: r.IMEI, MEID: r.MEID, EID: r.EID, WiFiMAC: r.WiFiMAC, BluetoothMAC: r.BluetoothMAC, EthernetMAC: r.EthernetMAC,
+		Replacement: r.Replacement, ReleasedByReplacement: r.ReleasedByReplacement}, nil
+}
+
+var depCols = []string{"token_id", "serial", "host_id", "body", "managed", "profile", "round", "deleted_at", "tried", "result", "tried_at", "failures", "next_at", "held"}
+
+const depSelect = "SELECT d.serial, d.host_id, d.body, d.round, d.deleted_at, d.tried, d.result, d.tried_at, d.failures, d.next_at, d.held"
+
+func depValues(token fleet.ServerTokenID, r *fleet.DEPRecord) ([]any, error) {
+	body, err := packDevice(&r.Device)
+	if err != nil {
+		return nil, err
+	}
+	_, managed := r.Device.Platform()
+	a := &r.Assign
+	return []any{int64(token), clip(r.Device.Serial, 100), int64(r.HostID), body, managed, clip(r.Device.Profile(), 64), r.Round, micros(r.DeletedAt),
+		clip(a.Tried, 64), int64(a.Result), micros(a.At), a.Failures, micros(a.NextAt), a.Held}, nil
+}
+
+func scanDEP(rows *sql.Rows, more ...any) (fleet.DEPRecord, error) {
+	var r fleet.DEPRecord
+	var serial string
+	var body []byte
+	var deleted, at, next int64
+	a := &r.Assign
+	err := rows.Scan(append([]any{&serial, &r.HostID, &body, &r.Round, &deleted, &a.Tried, &a.Result, &at, &a.Failures, &next, &a.Held}, more...)...)
+	if err != nil {
+		return r, err
+	}
+	r.DeletedAt, a.At, a.NextAt = timeOf(deleted), timeOf(at), timeOf(next)
+	r.Device, err = unpackDevice(serial, body)
+	return r, err
+}
+
+// Sync reads where syncing stands. KindNotFound: there is no such token.
+func (a *ADE) Sync(ctx context.Context, token fleet.ServerTokenID) (fleet.DEPSync, error) {
+	return a.db.view(ctx).depSync(token, "")
+}
+
+// PutProfile notes which profile at Apple a team's new devices are to have, and
+// the hash of its definition.
+func (a *ADE) PutProfile(ctx context.Context, token fleet.ServerTokenID, team fleet.TeamID, hash [32]byte, profile string) error {
+	return a.db.update(ctx, func(s *session) error {
+		cols := []string{"token_id", "team_id", "hash", "profile", "defined_at"}
+		return s.upsertRows("ade_profiles", cols, 2, [][]any{{int64(token), int64(team), hash[:], profile, s.db.now()}})
+	})
+}
+
+// Change reads the facts about serials, lets decide say what changes, and
+// writes that, in one transaction. Changes of one token take turns.
+func (a *ADE) Change(ctx context.Context, token fleet.ServerTokenID, serials []string, decide func(fleet.DEPFacts) (fleet.DEPChange, error)) error {
+	return a.db.update(ctx, func(s *session) error {
+		f := fleet.DEPFacts{Records: make(map[string]fleet.DEPRecord, len(serials)), Hosts: make(map[string]fleet.Host, len(serials))}
+		var err error
+		if f.Sync, err = s.depSync(token, s.db.dialect.lockForUpdate()); err != nil {
+			return err
+		}
+		if err := s.depFacts(token, serials, &f); err != nil {
+			return fmt.Errorf("read devices of server token %d: %w", token, err)
+		}
+		c, err := decide(f)
+		if err != nil {
+			return err
+		}
+		c.Sync.TokenID = token
+		if err := s.putSync(c.Sync); err != nil {
+			return fmt.Errorf("write server token %d: %w", token, err)
+		}
+		return s.applyRecords(token, &c)
+	})
+}
+
+func (s *session) depFacts(token fleet.ServerTokenID, serials []string, f *fleet.DEPFacts) error {
+	return chunked(serials, func(chunk []string) error {
+		in, keys := inList(anys(chunk))
+		records, err := collect(s, func(r *sql.Rows) (fleet.DEPRecord, error) { return scanDEP(r) },
+			depSelect+" FROM ade_devices d WHERE d.token_id = ? AND d.serial IN "+in, append([]any{int64(token)}, keys...)...)
+		if err != nil {
+			return err
+		}
+		for _, r := range records {
+			f.Records[r.Device.Serial] = r
+		}
+		hosts, err := s.hostsBy("h.hardware_serial", anys(chunk))
+		for i := len(hosts) - 1; i >= 0; i-- { // the oldest of several wins
+			f.Hosts[hosts[i].HardwareSerial] = hosts[i]
+		}
+		return err
+	})
+}
+
+func (s *session) applyRecords(token fleet.ServerTokenID, c *fleet.DEPChange) error {
+	var hosts []*fleet.Host
+	for i := range c.Records {
+		if h := c.Records[i].Host; h != nil {
+			hosts = append(hosts, h)
+		}
+	}
+	if err := s.putHosts(hosts); err != nil {
+		return err
+	}
+	rows := make([][]any, 0, len(c.Records))
+	events := c.Events
+	for i := range c.Records {
+		r := &c.Records[i]
+		if r.Host != nil {
+			r.Record.HostID = r.Host.ID
+		}
+		row, err := depValues(token, &r.Record)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row)
+		for _, e := range r.Events {
+			e.HostID = r.Record.HostID
+			events = append(events, e)
+		}
+	}
+	if err := s.upsertRows("ade_devices", depCols, 2, rows); err != nil {
+		return err
+	}
+	return s.appendEvents(events...)
+}
+
+func (a *ADE) serials(ctx context.Context, cond string, args ...any) ([]string, error) {
+	return collect(a.db.view(ctx), func(r *sql.Rows) (v string, err error) { return v, r.Scan(&v) },
+		"SELECT d.serial FROM ade_devices d WHERE "+cond+" ORDER BY d.serial LIMIT ?", args...)
+}
+
+// Unseen lists devices, not deleted, whose round is lower than round.
+func (a *ADE) Unseen(ctx context.Context, token fleet.ServerTokenID, round int64, limit int) ([]string, error) {
+	return a.serials(ctx, "d.token_id = ? AND d.deleted_at = 0 AND d.round < ?", int64(token), round, limit)
+}
+
+// Homeless lists devices, not deleted and of a platform that has hosts, that
+// have no host.
+func (a *ADE) Homeless(ctx context.Context, token fleet.ServerTokenID, limit int) ([]string, error) {
+	return a.serials(ctx, "d.host_id = 0 AND d.token_id = ? AND d.deleted_at = 0 AND d.managed = TRUE", int64(token), limit)
+}
+
+// Due lists devices that need a profile, by the rule of ade.NeedsProfile.
+func (a *ADE) Due(ctx context.Context, token fleet.ServerTokenID, now time.Time, limit int) ([]fleet.DEPRecord, error) {
+	list, err := collect(a.db.view(ctx), func(r *sql.Rows) (fleet.DEPRecord, error) {
+		var want string
+		v, err := scanDEP(r, &want)
+		v.Want = want
+		return v, err
+	}, depSelect+", p.profile FROM ade_devices d JOIN hosts h ON h.id = d.host_id JOIN ade_profiles p ON p.token_id = d.token_id AND p.team_id = h.team_id"+
+		" WHERE d.token_id = ? AND d.deleted_at = 0 AND d.managed = TRUE AND d.held = FALSE AND p.profile <> '' AND d.profile <> p.profile"+
+		" AND (d.next_at <= ? OR (d.tried <> p.profile AND d.result <> ?)) ORDER BY d.serial LIMIT ?",
+		int64(token), micros(now), int64(fleet.DEPThrottled), limit)
+	if err != nil {
+		return nil, fmt.Errorf("find devices that need a profile: %w", err)
+	}
+	return list, nil
+}
+
+// Record writes what became of devices, and events.
+func (a *ADE) Record(ctx context.Context, token fleet.ServerTokenID, outcomes []fleet.DEPOutcome, events []fleet.Event) error {
+	return a.db.update(ctx, func(s *session) error {
+		f := fleet.DEPFacts{Records: make(map[string]fleet.DEPRecord, len(outcomes)), Hosts: map[string]fleet.Host{}}
+		if _, err := s.depSync(token, s.db.dialect.lockForUpdate()); err != nil {
+			return err
+		}
+		serials := make([]string, len(outcomes))
+		for i, o := range outcomes {
+			serials[i] = o.Serial
+		}
+		if err := s.depFacts(token, serials, &f); err != nil {
+			return err
+		}
+		rows := make([][]any, 0, len(outcomes))
+		for _, o := range outcomes {
+			r, known := f.Records[o.Serial]
+			if !known {
+				continue
+			}
+			r.Assign = o.Assign
+			if o.ProfileUUID != "" {
+				r.Device.ProfileUUID = o.ProfileUUID
+			}
+			if o.ProfileStatus != "" {
+				r.Device.ProfileStatus = o.ProfileStatus
+			}
+			row, err := depValues(token, &r)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, row)
+		}
+		if err := s.upsertRows("ade_devices", depCols, 2, rows); err != nil {
+			return err
+		}
+		return s.appendEvents(events...)
+	})
+}
