@@ -15,10 +15,10 @@ func (c *Client) Enrollments(ctx context.Context) ([]apiv1.Enrollment, error) {
 	return out.Enrollments, err
 }
 
-// CreateEnrollment makes a manual enrollment.
-func (c *Client) CreateEnrollment(ctx context.Context, name string) (apiv1.Enrollment, error) {
+// CreateEnrollment makes an enrollment; kind is manual or automatic.
+func (c *Client) CreateEnrollment(ctx context.Context, name, kind string) (apiv1.Enrollment, error) {
 	var out apiv1.EnrollmentResponse
-	err := c.do(ctx, request{method: http.MethodPost, path: prefix + "/enrollments", body: apiv1.CreateEnrollmentRequest{Name: name, Type: "manual"}, into: &out})
+	err := c.do(ctx, request{method: http.MethodPost, path: prefix + "/enrollments", body: apiv1.CreateEnrollmentRequest{Name: name, Type: kind}, into: &out})
 	return out.Enrollment, err
 }
 

@@ -47,6 +47,16 @@ type MDMConfig struct {
 	EnableTurnOnWindowsMDMManual bool      `json:"enable_turn_on_windows_mdm_manually" doc:"Read-only"`
 	WindowsRequireBitLockerPIN   bool      `json:"windows_require_bitlocker_pin" doc:"Read-only"`
 	AppleBMDefaultTeam           string    `json:"apple_bm_default_team" doc:"Read-only"`
+	// AppleBusinessManager is set where the server tokens are.
+	AppleBusinessManager []BusinessManager `json:"apple_business_manager" nullable:"false" doc:"Read-only: the server tokens, and the teams that new devices join"`
+}
+
+// BusinessManager is a server token by the name of its organization.
+type BusinessManager struct {
+	OrganizationName string `json:"organization_name"`
+	MacOSTeam        string `json:"macos_team"`
+	IOSTeam          string `json:"ios_team"`
+	IPadOSTeam       string `json:"ipados_team"`
 }
 
 // License tells clients that everything is there. Read-only.

@@ -57,6 +57,12 @@ const (
 	// VariablesRead shows names only: nobody may read a value.
 	VariablesRead  Permission = "variables:read"
 	VariablesWrite Permission = "variables:write"
+
+	// ABMRead shows server tokens of Apple's device enrollment service without
+	// what is secret; ABMSync has their devices read anew.
+	ABMRead  Permission = "abm:read"
+	ABMWrite Permission = "abm:write"
+	ABMSync  Permission = "abm:sync"
 )
 
 // Can reports whether a role may do something. Unknown roles and unknown
@@ -80,7 +86,7 @@ func Can(role fleet.Role, p Permission) bool {
 // known lists everything, so that an admin is not given what does not exist.
 func known(p Permission) bool {
 	switch p {
-	case UsersRead, UsersWrite, PushRead, PushWrite, ConfigWrite:
+	case UsersRead, UsersWrite, PushRead, PushWrite, ConfigWrite, ABMWrite:
 		return true
 	}
 	return observes(p) || maintains(p)
@@ -100,7 +106,7 @@ func observes(p Permission) bool {
 func maintains(p Permission) bool {
 	switch p {
 	case HostsWrite, CommandsRun, EnrollmentsRead, EnrollmentsWrite, TeamsWrite, HostsTransfer, SecretsRead, SecretsWrite,
-		LabelsWrite, ProfilesWrite, ProfilesResend, VariablesWrite:
+		LabelsWrite, ProfilesWrite, ProfilesResend, VariablesWrite, ABMRead, ABMSync:
 		return true
 	}
 	return false
@@ -111,7 +117,7 @@ func maintains(p Permission) bool {
 func automates(p Permission) bool {
 	switch p {
 	case SelfRead, SelfWrite, VersionRead, ConfigRead, ConfigWrite, HostsRead, EnrollmentsRead, EnrollmentsWrite, CommandsRun,
-		TeamsRead, TeamsWrite, SecretsRead, SecretsWrite, LabelsRead, LabelsWrite, ProfilesRead, ProfilesWrite, VariablesRead, VariablesWrite:
+		TeamsRead, TeamsWrite, SecretsRead, SecretsWrite, LabelsRead, LabelsWrite, ProfilesRead, ProfilesWrite, VariablesRead, VariablesWrite, ABMRead:
 		return true
 	}
 	return false

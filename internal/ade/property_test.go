@@ -26,7 +26,7 @@ func TestNoDeviceIsLostWhateverHappens(t *testing.T) {
 		apple := newApple(w)
 		store := newMemory(apple)
 		serial := rapid.Custom(func(t *rapid.T) string { return fmt.Sprintf("S%02d", rapid.IntRange(0, 6).Draw(t, "serial")) })
-		syncer := NewSyncer(apple, store, w.now)
+		syncer := NewSyncer(apple, store, defined{}, w.now)
 		faults := 0
 		round := func() {
 			apple.calls, apple.errors, apple.assigns = 0, 0, 0
@@ -46,7 +46,7 @@ func TestNoDeviceIsLostWhateverHappens(t *testing.T) {
 				t.Fatalf("assigned what they had: %v", apple.needless)
 			}
 			// A process that died is started again with no memory.
-			syncer = NewSyncer(apple, store, w.now)
+			syncer = NewSyncer(apple, store, defined{}, w.now)
 		}
 		actions := map[string]func(*rapid.T){
 			"add":    func(t *rapid.T) { apple.add(serial.Draw(t, "add")) },

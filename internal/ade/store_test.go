@@ -46,7 +46,7 @@ func eachShop(t *testing.T, test func(*shop)) {
 			s.pads = team.ID
 			v := fleet.ServerToken{Account: fleet.DEPAccount{ServerUUID: "S", ServerName: "MDM", OrgName: "Acme"},
 				Sync: fleet.DEPSync{Expiry: start.AddDate(1, 0, 0), Teams: map[fleet.Platform]fleet.TeamID{fleet.PlatformIPadOS: team.ID}}}
-			s.must(s.tokens.Create(s.ctx, &v, sealed))
+			s.must(s.tokens.Create(s.ctx, &v, &fleet.EnrollmentProfile{Name: "ADE", Kind: fleet.EnrollmentADE, Token: "t"}, sealed))
 			s.token = v.Sync.TokenID
 			s.must(s.store.PutProfile(s.ctx, s.token, team.ID, [32]byte{1}, "PADS"))
 			s.must(s.store.PutProfile(s.ctx, s.token, fleet.NoTeam, [32]byte{2}, "OTHERS"))
@@ -65,7 +65,7 @@ func (s *shop) must(err error) {
 func (s *shop) round() {
 	s.Helper()
 	s.clock.at = s.clock.at.Add(10 * time.Minute)
-	s.must(NewSyncer(s.apple, s.store, s.clock.now).Round(s.ctx, s.token))
+	s.must(NewSyncer(s.apple, s.store, defined{}, s.clock.now).Round(s.ctx, s.token))
 }
 
 func (s *shop) host(serial string) fleet.Host {
@@ -218,7 +218,7 @@ func TestServerTokens(t *testing.T) {
 		s.apple.add("SERIAL0")
 		s.round()
 		twice := fleet.ServerToken{Account: fleet.DEPAccount{ServerUUID: "S"}}
-		if err := s.tokens.Create(s.ctx, &twice, sealed); fleet.KindOf(err) != fleet.KindConflict {
+		if err := s.tokens.Create(s.ctx, &twice, &fleet.EnrollmentProfile{Name: "ADE 2", Kind: fleet.EnrollmentADE, Token: "t2"}, sealed); fleet.KindOf(err) != fleet.KindConflict {
 			t.Errorf("a second token of a server: %v", err)
 		}
 		s.must(s.tokens.SetTeams(s.ctx, s.token, map[fleet.Platform]fleet.TeamID{fleet.PlatformIOS: s.pads}))

@@ -46,17 +46,24 @@ type Store interface {
 	Record(ctx context.Context, token fleet.ServerTokenID, outcomes []fleet.DEPOutcome, events []fleet.Event) error
 }
 
+// Profiles has the teams' enrollment profiles defined at Apple. It returns
+// errors of the service that concern the token.
+type Profiles interface {
+	Define(ctx context.Context, token fleet.ServerTokenID) error
+}
+
 // Syncer drives server tokens. One replica at a time drives one token, under
 // a lease; should two do so for a moment, one of them gives way.
 type Syncer struct {
-	apple Apple
-	store Store
-	clock func() time.Time
+	apple    Apple
+	store    Store
+	profiles Profiles
+	clock    func() time.Time
 }
 
 // NewSyncer returns a syncer.
-func NewSyncer(apple Apple, store Store, clock func() time.Time) *Syncer {
-	return &Syncer{apple: apple, store: store, clock: clock}
+func NewSyncer(apple Apple, store Store, profiles Profiles, clock func() time.Time) *Syncer {
+	return &Syncer{apple: apple, store: store, profiles: profiles, clock: clock}
 }
 
 // errMoved: somebody else moved the cursor while we asked Apple.
@@ -78,7 +85,11 @@ func (s *Syncer) Round(ctx context.Context, token fleet.ServerTokenID) error {
 	if s.clock().Before(state.NextAt) {
 		return nil
 	}
-	err = s.assign(ctx, token, state)
+	if err = s.profiles.Define(ctx, token); err != nil {
+		err = s.pause(ctx, state, err)
+	} else {
+		err = s.assign(ctx, token, state)
+	}
 	if errors.Is(err, errMoved) {
 		return nil
 	}
@@ -232,10 +243,7 @@ func (s *Syncer) carryOut(ctx context.Context, state fleet.DEPSync, c call) (goO
 			return false, err
 		}
 		if e.Kind != fleet.DEPRefused {
-			_, _, err := s.move(ctx, state, now, nil, func(f fleet.DEPFacts) (fleet.DEPSync, bool, []fleet.DEPRecordChange) {
-				return pause(f.Sync, e, now), false, nil
-			})
-			return false, err
+			return false, s.pause(ctx, state, err)
 		}
 		results = fleet.DEPResults{} // everybody failed
 	}
@@ -245,4 +253,18 @@ func (s *Syncer) carryOut(ctx context.Context, state fleet.DEPSync, c call) (goO
 		return false, fmt.Errorf("save who has a profile: %w", err)
 	}
 	return true, nil
+}
+
+// pause waits after an error of Apple's that concerns the token; any other
+// error is returned.
+func (s *Syncer) pause(ctx context.Context, state fleet.DEPSync, err error) error {
+	e := depError(err)
+	if e == nil {
+		return err
+	}
+	now := s.clock()
+	_, _, err = s.move(ctx, state, now, nil, func(f fleet.DEPFacts) (fleet.DEPSync, bool, []fleet.DEPRecordChange) {
+		return pause(f.Sync, e, now), false, nil
+	})
+	return err
 }

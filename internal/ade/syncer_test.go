@@ -102,7 +102,7 @@ func newStand(t *testing.T, devices int) *stand {
 		a.add(fmt.Sprintf("S%05d", i))
 	}
 	m := newMemory(a)
-	return &stand{Syncer: NewSyncer(a, m, w.now), t: t, clock: w, apple: a, store: m}
+	return &stand{Syncer: NewSyncer(a, m, defined{}, w.now), t: t, clock: w, apple: a, store: m}
 }
 
 func (s *stand) round() {

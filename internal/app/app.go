@@ -19,6 +19,7 @@ import (
 	"github.com/muster-mdm/muster/internal/access"
 	"github.com/muster-mdm/muster/internal/command"
 	"github.com/muster-mdm/muster/internal/config"
+	"github.com/muster-mdm/muster/internal/enroll"
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/httpapi"
 	"github.com/muster-mdm/muster/internal/inventory"
@@ -181,6 +182,7 @@ func (a *App) wire(ctx context.Context) error {
 		Hosts: inventory.NewService(hosts, a.seen), Commands: commands, Enrollments: apple.enrollments, Push: apple.push, Settings: org,
 		Explainer: apple.explainer, Planner: apple.planner, Histories: apple.histories,
 		Teams: apple.teams, Secrets: apple.enrollSecrets, Labels: apple.labels, Profiles: apple.profiles,
+		ServerTokens: apple.ade.tokens, Assistants: apple.ade.assistants,
 		Version: a.options.Version, Now: a.clock, BodyBytes: a.config.Limits.APIBodyBytes, PageSize: a.config.Limits.PageSize,
 		CommandTargets: a.config.Limits.CommandTargets, EnrollmentsPerHour: a.config.Limits.EnrollmentsPerHour})
 	if err != nil {
@@ -189,6 +191,7 @@ func (a *App) wire(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("/mdm/apple/mdm", apple.mdm)
 	mux.Handle("/mdm/apple/scep", apple.scep)
+	mux.Handle(enroll.PathAutomatic, apple.ade.setup)
 	mux.HandleFunc("GET /healthz", a.healthz)
 	mux.HandleFunc("GET /readyz", a.readyz)
 	if !a.config.Metrics.Disabled {

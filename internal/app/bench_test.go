@@ -155,7 +155,7 @@ func (s *bench) enrollURL(b *testing.B) string {
 	if s.profileURL != "" {
 		return s.profileURL
 	}
-	e, err := s.client.CreateEnrollment(context.Background(), fmt.Sprint("bench ", b.Name()))
+	e, err := s.client.CreateEnrollment(context.Background(), fmt.Sprint("bench ", b.Name()), "manual")
 	if err != nil {
 		b.Fatal(err)
 	}

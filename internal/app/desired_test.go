@@ -80,7 +80,7 @@ func (o *org) enroll(push *appleserver.Push, macs int) {
 	if _, err := o.api.UploadPushCertificate(o.t.Context(), client.PushUpload{Certificate: cert, PrivateKey: key}); err != nil {
 		o.t.Fatal(err)
 	}
-	enrollment, err := o.api.CreateEnrollment(o.t.Context(), "Macs")
+	enrollment, err := o.api.CreateEnrollment(o.t.Context(), "Macs", "manual")
 	if err != nil {
 		o.t.Fatal(err)
 	}

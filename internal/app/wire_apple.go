@@ -43,6 +43,7 @@ type appleParts struct {
 	scep        http.Handler
 	enrollments enrollments
 	push        *pki.Push
+	ade         *adeParts
 }
 
 func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts, error) {
@@ -65,6 +66,10 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 	if err != nil {
 		return nil, err
 	}
+	automatic, err := a.wireADE(org, issuer, items.teams)
+	if err != nil {
+		return nil, err
+	}
 	declarative := apple.NewDeclarative(store.NewDDM(a.db), items.judge, items.delivery, a.clock)
 	core := apple.NewService(lifecycle, queue, items.decide, declarative, items.delivery, items.reconciler.Refresh, a.clock)
 	o := apple.Options{Core: core, Callers: channels, Seen: a.seen, Verifier: verifier,
@@ -72,7 +77,7 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 	if url := a.config.Webhook.URL; url != "" {
 		o.Service, o.EveryPoll = a.observed(core, url), true
 	}
-	roots, err := apnsRoots(a.config.Apple.APNSRootCAFile)
+	roots, err := rootsFrom("apple.apns_root_ca_file", a.config.Apple.APNSRootCAFile)
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +91,7 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 		scep:        scep.New(authority, a.log, a.clock),
 		enrollments: enrollments{issuer, lifecycle},
 		push:        push,
+		ade:         automatic,
 	}, nil
 }
 
@@ -97,18 +103,18 @@ func (a *App) observed(core service.CheckinAndCommandService, url string) servic
 	return tee
 }
 
-// apnsRoots reads the certificates to trust for pushes; nil: the system's.
-func apnsRoots(path string) (*x509.CertPool, error) {
+// rootsFrom reads the certificates of a setting to trust; nil: the system's.
+func rootsFrom(setting, path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil
 	}
 	pem, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("apple.apns_root_ca_file: %w", err)
+		return nil, fmt.Errorf("%s: %w", setting, err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("apple.apns_root_ca_file: %s holds no PEM certificate", path)
+		return nil, fmt.Errorf("%s: %s holds no PEM certificate", setting, path)
 	}
 	return pool, nil
 }

@@ -54,7 +54,7 @@ func (c *cli) showPush(p apiv1.PushCertificate) error {
 }
 
 func (c *cli) generateCommand() *cobra.Command {
-	return group("generate", "Make requests for certificates", c.generateMDMAppleCommand())
+	return group("generate", "Make requests for certificates", c.generateMDMAppleCommand(), c.generateMDMAppleBMCommand())
 }
 
 func (c *cli) generateMDMAppleCommand() *cobra.Command {

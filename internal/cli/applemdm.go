@@ -14,33 +14,41 @@ import (
 func (c *cli) appleMDMCommand() *cobra.Command {
 	return group("apple-mdm", "Enroll Apple devices, send them commands and profiles",
 		group("enrollments", "Enrollments that devices come in through",
-			c.enrollmentsCreateCommand(), c.enrollmentsListCommand(), c.enrollmentsDeleteCommand(), c.enrollmentsProfileCommand()),
+			c.enrollmentsCreateCommand(), c.enrollmentsListCommand(), c.enrollmentsDeleteCommand(), c.enrollmentsProfileCommand(), c.enrollmentsDEPCommand()),
 		group("commands", "MDM commands to Apple devices", c.commandsSendCommand(), c.commandsListCommand()),
 		group("profiles", "Configuration profiles and declarations of Apple devices",
 			c.appleProfilesCreateCommand(), c.appleProfilesListCommand(), c.appleProfilesDeleteCommand()))
 }
 
 func (c *cli) enrollmentsCreateCommand() *cobra.Command {
-	var name string
+	var name, kind string
 	cmd := &cobra.Command{
-		Use: "create", Short: "Create a manual enrollment and show its URL", Args: args(cobra.NoArgs),
+		Use: "create", Short: "Create an enrollment and show its URL", Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if name == "" {
 				return usagef("--name is required")
+			}
+			if kind != "manual" && kind != "automatic" {
+				return usagef("--type must be manual or automatic")
 			}
 			connection, err := c.connect()
 			if err != nil {
 				return err
 			}
-			out, err := connection.CreateEnrollment(cmd.Context(), name)
+			out, err := connection.CreateEnrollment(cmd.Context(), name, kind)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(c.Err, "Open the URL on a device to enroll it.")
+			if kind == "automatic" {
+				fmt.Fprintf(c.Err, "Give it a server token with: muster apple-mdm enrollments dep set-token setup --enrollment=%d\n", out.ID)
+			} else {
+				fmt.Fprintln(c.Err, "Open the URL on a device to enroll it.")
+			}
 			return c.showEnrollments(out, []apiv1.Enrollment{out})
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "name (required)")
+	cmd.Flags().StringVar(&kind, "type", "manual", "manual, or automatic for devices that Apple assigns to this server")
 	return cmd
 }
 

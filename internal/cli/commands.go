@@ -31,6 +31,8 @@ func (c *cli) commands() []*cobra.Command {
 		group("host", "Look at one host", c.hostHistoryCommand()),
 		c.appleMDMCommand(),
 		c.apnsCommand(),
+		c.abmCommand(),
+		c.setupAssistantCommand(),
 		c.generateCommand(),
 		c.userCommand(),
 		c.versionCommand(),

@@ -42,6 +42,8 @@ type serverContext struct {
 	RootCA        string            `yaml:"rootca,omitempty"`
 	URLPrefix     string            `yaml:"url-prefix,omitempty"`
 	CustomHeaders map[string]string `yaml:"custom-headers,omitempty"`
+	// DEPKeys are key pairs by enrollment, until its server token is finalized.
+	DEPKeys map[string]depPair `yaml:"dep-keys,omitempty"`
 }
 
 // contexts is the file.

@@ -7,7 +7,7 @@ import (
 func (c *cli) getCommand() *cobra.Command {
 	return group("get", "Show hosts, teams, labels, profiles, commands, certificates and configuration",
 		c.getHostsCommand(), c.getHostCommand(), c.getTeamsCommand(), c.getLabelsCommand(), c.getLabelCommand(), c.getProfilesCommand(), c.getProfileCommand(),
-		c.getEnrollSecretsCommand(), c.getCustomVariablesCommand(), c.getMDMCommandsCommand(), c.getMDMCommandResultsCommand(), c.getMDMAppleCommand(), c.getConfigCommand())
+		c.getEnrollSecretsCommand(), c.getCustomVariablesCommand(), c.getMDMCommandsCommand(), c.getMDMCommandResultsCommand(), c.getMDMAppleCommand(), c.getMDMAppleBMCommand(), c.getConfigCommand())
 }
 
 func (c *cli) getConfigCommand() *cobra.Command {

@@ -77,6 +77,10 @@ type Apple struct {
 	APNSRootCAFile string
 	PushWorkers    int
 	PushSignerURL  string
+	DEPURL         string
+	DEPRootCAFile  string
+	DEPSyncEvery   time.Duration
+	DeviceCAFile   string
 }
 
 // Session says how long a login lasts.

@@ -24,6 +24,9 @@ const (
 	minSession        = time.Minute
 	maxSession        = 365 * 24 * time.Hour
 	minDrain          = time.Second
+	minSync           = time.Second
+	maxSync           = 24 * time.Hour
+	defaultDEPURL     = "https://mdmenrollment.apple.com"
 	defaultAPNSURL    = "https://api.push.apple.com"
 	defaultACMEServer = "https://acme-v02.api.letsencrypt.org/directory"
 )
@@ -128,6 +131,14 @@ func appleSettings() []Setting {
 			bind: func(c *Config) Value { return intValue{&c.Apple.PushWorkers, 1, maxWorkers} }},
 		{Name: "apple.push_signer_url", Help: "Service that countersigns push certificate requests with an MDM vendor certificate; empty: the request is given out unsigned",
 			bind: func(c *Config) Value { return urlValue{&c.Apple.PushSignerURL} }},
+		{Name: "apple.dep_url", Default: defaultDEPURL, Help: "Apple's device enrollment service; a simulator's address for tests",
+			bind: func(c *Config) Value { return urlValue{&c.Apple.DEPURL} }},
+		{Name: "apple.dep_root_ca_file", Help: "Roots in PEM form to trust for the device enrollment service instead of the system's",
+			bind: func(c *Config) Value { return textValue{&c.Apple.DEPRootCAFile} }},
+		{Name: "apple.dep_sync_every", Default: "1m", Help: "How often changes are read from the device enrollment service",
+			bind: func(c *Config) Value { return durationValue{&c.Apple.DEPSyncEvery, minSync, maxSync} }},
+		{Name: "apple.device_ca_file", Help: "Authorities in PEM form to trust besides Apple's for what devices say before they enroll, such as a simulator's",
+			bind: func(c *Config) Value { return textValue{&c.Apple.DeviceCAFile} }},
 	}
 }
 

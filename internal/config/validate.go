@@ -94,6 +94,7 @@ func (c Config) validateURLs() error {
 	for _, u := range []struct{ name, text string }{
 		{"server.url", c.Server.URL},
 		{"apple.apns_url", c.Apple.APNSURL},
+		{"apple.dep_url", c.Apple.DEPURL},
 		{"apple.push_signer_url", c.Apple.PushSignerURL},
 		{"webhook.url", c.Webhook.URL},
 		{"tls.acme_directory_url", c.TLS.ACMEDirectoryURL},

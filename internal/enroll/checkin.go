@@ -68,6 +68,9 @@ func (l *Lifecycle) Authenticate(ctx context.Context, identity fleet.IdentityID,
 		if f.Identity.EnrollmentID != 0 && (f.Enrollment == nil || f.Identity.EnrollmentID != f.Enrollment.ID) {
 			return fleet.EnrollmentChange{}, fleet.Errorf(fleet.KindForbidden, "the certificate belongs to another enrollment")
 		}
+		if want := f.Identity.Serial; want != "" && m.Serial != "" && m.Serial != want {
+			return fleet.EnrollmentChange{}, fleet.Errorf(fleet.KindForbidden, "the enrollment profile was made for the device %s, not for %s", want, m.Serial)
+		}
 		event := Authenticated
 		if f.Identity.Purpose == fleet.PurposeRenew {
 			event = Reauthenticated
@@ -105,6 +108,7 @@ func (l *Lifecycle) reset(f fleet.EnrollmentFacts, m fleet.Authenticate, v Verdi
 	e.State, e.Generation = v.Next, e.Generation+1
 	e.Topic, e.PushMagic, e.PushToken, e.AwaitingConfiguration = m.Topic, "", nil, false
 	e.Serial, e.Model = orElse(m.Serial, e.Serial), orElse(m.HardwareModel(), e.Model)
+	e.Kind = f.Identity.Kind
 	e.ServerURL, e.CheckInURL, e.AccessRights = f.Identity.ServerURL, f.Identity.CheckInURL, f.Identity.AccessRights
 	e.EnrolledAt, e.TokenUpdatedAt = time.Time{}, time.Time{}
 	c.Enrollment = &e
@@ -113,11 +117,15 @@ func (l *Lifecycle) reset(f fleet.EnrollmentFacts, m fleet.Authenticate, v Verdi
 	if f.Host != nil {
 		h = *f.Host
 	} else {
+		h.TeamID = f.Identity.TeamID
 		c.Events = append(c.Events, fleet.Event{Kind: fleet.EventHostCreated, At: now, Details: details(map[string]string{
 			"serial": m.Serial, "model": m.HardwareModel(), "how": "mdm"})})
 	}
 	describe(&h, m)
-	h.MDM.Status, h.MDM.ServerURL = fleet.MDMOff, e.ServerURL
+	if h.MDM.Status != fleet.MDMPending { // it stays so until it is enrolled
+		h.MDM.Status = fleet.MDMOff
+	}
+	h.MDM.ServerURL = e.ServerURL
 	h.MDM.BootstrapHeld = false
 	h.LastEnrolledAt = now
 	c.Host = &h
@@ -242,7 +250,7 @@ func (l *Lifecycle) turnOn(c *fleet.EnrollmentChange, f fleet.EnrollmentFacts, e
 	} else {
 		h.HardwareSerial, h.HardwareModel = e.Serial, e.Model
 	}
-	h.MDM.Status = statusOf(e.Channel)
+	h.MDM.Status = statusOf(e)
 	h.MDM.ServerURL, h.MDM.EnrolledAt, h.MDM.UnenrolledAt = e.ServerURL, now, time.Time{}
 	c.Host = &h
 	c.Events = append(c.Events, fleet.Event{Kind: fleet.EventMDMEnrolled, At: now, Actor: deviceActor(&h),
@@ -256,9 +264,12 @@ func (l *Lifecycle) turnOn(c *fleet.EnrollmentChange, f fleet.EnrollmentFacts, e
 	return nil
 }
 
-func statusOf(c fleet.Channel) fleet.MDMStatus {
-	if c == fleet.ChannelBYODDevice {
+func statusOf(e *fleet.Enrollment) fleet.MDMStatus {
+	switch {
+	case e.Channel == fleet.ChannelBYODDevice || e.Kind == fleet.EnrollmentAccount:
 		return fleet.MDMPersonal
+	case e.Kind == fleet.EnrollmentADE:
+		return fleet.MDMAutomatic
 	}
 	return fleet.MDMManual
 }
@@ -279,7 +290,7 @@ func (l *Lifecycle) userToken(f fleet.EnrollmentFacts, m fleet.TokenUpdate) (fle
 		return fleet.EnrollmentChange{}, nil
 	}
 	e := fleet.Enrollment{Key: m.Key.ID, Channel: m.Key.Channel, ParentID: f.Parent.ID, HostID: f.Parent.HostID,
-		ServerURL: f.Parent.ServerURL, CheckInURL: f.Parent.CheckInURL, AccessRights: f.Parent.AccessRights}
+		Kind: f.Parent.Kind, ServerURL: f.Parent.ServerURL, CheckInURL: f.Parent.CheckInURL, AccessRights: f.Parent.AccessRights}
 	if f.Enrollment != nil {
 		e = *f.Enrollment
 		e.ParentID, e.HostID = f.Parent.ID, f.Parent.HostID

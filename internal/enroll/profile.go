@@ -35,6 +35,7 @@ type Profiles interface {
 	ByID(ctx context.Context, id fleet.EnrollmentProfileID) (*fleet.EnrollmentProfile, error)
 	ByToken(ctx context.Context, token string) (*fleet.EnrollmentProfile, error)
 	ByName(ctx context.Context, name string) (*fleet.EnrollmentProfile, error)
+	ByServerToken(ctx context.Context, token fleet.ServerTokenID) (*fleet.EnrollmentProfile, error)
 	Delete(ctx context.Context, id fleet.EnrollmentProfileID, events ...fleet.Event) (bool, error)
 }
 
@@ -75,15 +76,15 @@ func (i *Issuer) CreateProfile(ctx context.Context, actor fleet.Actor, name stri
 	if name == "" || len(name) > maxName {
 		return fleet.EnrollmentProfile{}, fleet.FieldErrorf(fleet.KindInvalid, "name", "a name of 1 to %d characters is needed", maxName)
 	}
-	if kind != fleet.EnrollmentManual {
-		return fleet.EnrollmentProfile{}, fleet.FieldErrorf(fleet.KindInvalid, "type", "only manual enrollments can be made")
+	if kind != fleet.EnrollmentManual && kind != fleet.EnrollmentADE {
+		return fleet.EnrollmentProfile{}, fleet.FieldErrorf(fleet.KindInvalid, "type", "only manual and automatic enrollments can be made")
 	}
 	p := fleet.EnrollmentProfile{Name: name, Kind: kind, Token: ids.Token(), CreatedBy: actor.UserID}
 	s, err := i.settings.Settings(ctx)
 	if err != nil {
 		return p, err
 	}
-	p.EnrollURL = enrollURL(s, p.Token)
+	p.EnrollURL = enrollURL(s, &p)
 	err = i.profiles.Create(ctx, &p, fleet.Event{Kind: fleet.EventProfileCreated, Actor: actor, Details: details(map[string]string{"name": name})})
 	return p, err
 }
@@ -96,7 +97,7 @@ func (i *Issuer) Profiles(ctx context.Context) ([]fleet.EnrollmentProfile, error
 	}
 	s, err := i.settings.Settings(ctx)
 	for n := range list {
-		list[n].EnrollURL = enrollURL(s, list[n].Token)
+		list[n].EnrollURL = enrollURL(s, &list[n])
 	}
 	return list, err
 }
@@ -104,6 +105,13 @@ func (i *Issuer) Profiles(ctx context.Context) ([]fleet.EnrollmentProfile, error
 // DeleteProfile removes an enrollment entity; its URL stops working. Devices
 // that enrolled with it stay enrolled.
 func (i *Issuer) DeleteProfile(ctx context.Context, actor fleet.Actor, id fleet.EnrollmentProfileID) error {
+	p, err := i.profiles.ByID(ctx, id)
+	if err != nil {
+		return err
+	}
+	if p != nil && p.ServerTokenID != 0 {
+		return fleet.Errorf(fleet.KindConflict, "enrollment %d (%s) is that of server token %d, whose devices enroll through it: delete the server token instead", id, p.Name, p.ServerTokenID)
+	}
 	found, err := i.profiles.Delete(ctx, id, fleet.Event{Kind: fleet.EventProfileDeleted, Actor: actor, Details: details(map[string]string{"id": fmt.Sprint(id)})})
 	if err == nil && !found {
 		return fleet.Errorf(fleet.KindNotFound, "there is no enrollment %d", id)
@@ -117,6 +125,9 @@ func (i *Issuer) Mobileconfig(ctx context.Context, actor fleet.Actor, id fleet.E
 	p, err := i.byID(ctx, actor, id)
 	if err != nil {
 		return nil, err
+	}
+	if p.Kind != fleet.EnrollmentManual {
+		return nil, fleet.Errorf(fleet.KindInvalid, "enrollment %d (%s) is automatic: its profile is handed to devices that Apple assigned to this server, and to nobody else", p.ID, p.Name)
 	}
 	return i.build(ctx, actor, *p, signed)
 }
@@ -154,17 +165,30 @@ func (i *Issuer) byID(ctx context.Context, actor fleet.Actor, id fleet.Enrollmen
 
 // enrollURL is where a profile is downloaded; a path only while the server's
 // URL is not set.
-func enrollURL(s fleet.Settings, token string) string {
-	return s.AppleBase() + PathEnroll + url.PathEscape(token)
+func enrollURL(s fleet.Settings, p *fleet.EnrollmentProfile) string {
+	if p.Kind == fleet.EnrollmentADE {
+		return automaticURL(s, p.Token)
+	}
+	return s.AppleBase() + PathEnroll + url.PathEscape(p.Token)
+}
+
+func noURL() error {
+	return fleet.Errorf(fleet.KindPrecondition, "the server's URL is not set: run `muster setup`, or set server_settings.server_url")
 }
 
 func (i *Issuer) build(ctx context.Context, actor fleet.Actor, p fleet.EnrollmentProfile, signed bool) ([]byte, error) {
+	return i.buildFor(ctx, actor, p, fleet.Admission{Kind: p.Kind, TeamID: p.TeamID}, signed)
+}
+
+// buildFor mints a challenge for whoever may come in, and builds the profile
+// that carries it.
+func (i *Issuer) buildFor(ctx context.Context, actor fleet.Actor, p fleet.EnrollmentProfile, admission fleet.Admission, signed bool) ([]byte, error) {
 	s, err := i.settings.Settings(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if s.AppleBase() == "" {
-		return nil, fleet.Errorf(fleet.KindPrecondition, "the server's URL is not set: run `muster setup`, or set server_settings.server_url")
+		return nil, noURL()
 	}
 	push, err := i.topics.Certificate(ctx)
 	if fleet.KindOf(err) == fleet.KindNotFound {
@@ -176,8 +200,9 @@ func (i *Issuer) build(ctx context.Context, actor fleet.Actor, p fleet.Enrollmen
 	e := mobileconfig.Enrollment{Organization: s.OrgName, Topic: push.Topic, ServerURL: s.AppleBase() + PathMDM,
 		AccessRights: mobileconfig.AllRights, SCEPURL: s.AppleBase() + PathSCEP, CA: i.authority.Certificate()}
 	e.Challenge, err = i.authority.Mint(ctx, fleet.Challenge{Purpose: fleet.PurposeEnroll, ProfileID: p.ID,
+		Admission: admission,
 		ServerURL: e.ServerURL, CheckInURL: e.CheckInURL, AccessRights: e.AccessRights},
-		fleet.Event{Kind: fleet.EventProfileDownloaded, Actor: actor, Details: details(map[string]string{"enrollment": p.Name})})
+		fleet.Event{Kind: fleet.EventProfileDownloaded, Actor: actor, Details: details(map[string]string{"enrollment": p.Name, "serial": admission.Serial})})
 	if err != nil {
 		return nil, fmt.Errorf("mint challenge: %w", err)
 	}

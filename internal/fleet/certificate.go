@@ -42,6 +42,7 @@ type Challenge struct {
 	// EnrollmentID is the enrollment it is bound to; 0 while the device is
 	// not known yet (a manually installed profile).
 	EnrollmentID EnrollmentID
+	Admission
 	// ServerURL, CheckInURL and AccessRights are what the profile carrying
 	// this challenge said. They must never change for the device
 	// (contracts/apple.md 3.4), so they follow the identity to the enrollment.
@@ -49,6 +50,15 @@ type Challenge struct {
 	CheckInURL   string
 	AccessRights int
 	ExpiresAt    time.Time
+}
+
+// Admission is how the device comes in that a challenge is for.
+type Admission struct {
+	Kind EnrollmentKind
+	// TeamID is joined by a host that is made by the enrollment.
+	TeamID TeamID
+	// Serial is of the only device that may come in with it; "": any.
+	Serial string
 }
 
 // Identity is an issued device certificate.
@@ -61,12 +71,13 @@ type Identity struct {
 	EnrollmentID    EnrollmentID // 0 until the first Authenticate claims it
 	EnrollmentKey   string       // of that enrollment; only where a Caller is looked up
 	ProfileID       EnrollmentProfileID
-	ServerURL       string
-	CheckInURL      string
-	AccessRights    int
-	NotBefore       time.Time
-	NotAfter        time.Time
-	DER             []byte
+	Admission
+	ServerURL    string
+	CheckInURL   string
+	AccessRights int
+	NotBefore    time.Time
+	NotAfter     time.Time
+	DER          []byte
 	// UsedAt is when a request was first signed with it; zero: never.
 	UsedAt time.Time
 	// SupersededAt is when a renewed identity was first used instead. The old

@@ -261,6 +261,13 @@ type ServerToken struct {
 	CreatedAt time.Time
 }
 
+// ServerTokenUpload is a token file as Apple gave it, and the pair in PEM form
+// that opens it; both empty: the server's.
+type ServerTokenUpload struct {
+	File            []byte
+	CertPEM, KeyPEM []byte
+}
+
 // DEPAssignment is how far assigning a profile to a device came.
 type DEPAssignment struct {
 	Tried    string // profile of the last try
@@ -275,13 +282,49 @@ type DEPAssignment struct {
 // DEPRecord is what Muster knows of a device of a server token.
 type DEPRecord struct {
 	Device    DEPDevice
-	HostID    HostID // 0: there is no host for it
+	TokenID   ServerTokenID // only where devices are listed
+	HostID    HostID        // 0: there is no host for it
+	TeamID    TeamID        // of the host; only where devices are listed
 	Round     int64
 	DeletedAt time.Time // taken from this server at Apple; zero: not
 	Assign    DEPAssignment
 	// Want is the profile at Apple that the team of the host asks for now;
 	// "": none has been defined. The store joins it in.
 	Want string
+}
+
+// DEPFilter selects devices of server tokens.
+type DEPFilter struct {
+	Page    Page
+	Token   ServerTokenID // 0: all tokens
+	Serials []string      // empty: all
+	HostIDs []HostID      // empty: all
+	// Deleted adds devices that were taken from the server at Apple.
+	Deleted bool
+}
+
+// DEPTeam is a team that has hosts of a token's devices, with its enrollment
+// profile.
+type DEPTeam struct {
+	TeamID TeamID
+	// Custom is what people wrote for the team; nil: the default.
+	Custom []byte
+	// Hash and Profile are of the definition at Apple; zero: none.
+	Hash    [32]byte
+	Profile string
+	// Refused is the hash in hex of a definition that Apple did not take,
+	// Reason its words, and RetryAt when to try that one again.
+	Refused string
+	Reason  string
+	RetryAt time.Time
+}
+
+// SetupAssistant is the enrollment profile that people wrote for a team.
+type SetupAssistant struct {
+	TeamID     TeamID
+	Name       string
+	Body       []byte // JSON
+	UploadedAt time.Time
 }
 
 // DEPFacts is what a transaction read before a page is decided about.
@@ -314,6 +357,15 @@ type DEPOutcome struct {
 	// ProfileUUID and Status replace Apple's record of it; "": they stay.
 	ProfileUUID   string
 	ProfileStatus string
+}
+
+// UpdateRequired says that a device must have another version of its operating
+// system before it may enroll.
+type UpdateRequired struct{ OSVersion string }
+
+// Error says which.
+func (e *UpdateRequired) Error() string {
+	return "version " + e.OSVersion + " of the operating system is needed before the device enrolls"
 }
 
 // MachineInfo is what a device says about itself when it asks for its

@@ -83,9 +83,11 @@ type Enrollment struct {
 	Model  string
 	// ServerURL, CheckInURL and AccessRights are those of the profile that
 	// enrolled it; a renewal repeats them exactly.
-	ServerURL             string
-	CheckInURL            string
-	AccessRights          int
+	ServerURL    string
+	CheckInURL   string
+	AccessRights int
+	// Kind is how this generation came in.
+	Kind                  EnrollmentKind
 	AwaitingConfiguration bool
 	CreatedAt             time.Time
 	EnrolledAt            time.Time // first TokenUpdate of this generation
@@ -100,14 +102,17 @@ type Enrollment struct {
 // EnrollmentProfile is an enrollment entity from which profiles are made: the
 // founding documents' "enrollment". Each download mints one challenge.
 type EnrollmentProfile struct {
-	ID        EnrollmentProfileID
-	Name      string
-	Kind      EnrollmentKind
-	TeamID    TeamID
-	Token     string // unguessable, part of the enroll URL
-	EnrollURL string // where the profile is downloaded; filled in by enroll
-	CreatedAt time.Time
-	CreatedBy UserID
+	ID     EnrollmentProfileID
+	Name   string
+	Kind   EnrollmentKind
+	TeamID TeamID
+	// ServerTokenID is the server token whose devices come in through it; only
+	// automatic enrollments have one, once it was uploaded.
+	ServerTokenID ServerTokenID
+	Token         string // unguessable, part of the enroll URL
+	EnrollURL     string // where the profile is downloaded; filled in by enroll
+	CreatedAt     time.Time
+	CreatedBy     UserID
 }
 
 // EnrollmentKind says how devices use an enrollment profile. Persisted:
@@ -116,14 +121,22 @@ type EnrollmentKind uint8
 
 // Kinds of enrollment profiles.
 const (
-	EnrollmentManual EnrollmentKind = 1
-	EnrollmentADE    EnrollmentKind = 2
+	EnrollmentManual  EnrollmentKind = 1 // a link or a file
+	EnrollmentADE     EnrollmentKind = 2 // Apple's device enrollment service
+	EnrollmentOTA     EnrollmentKind = 3 // over the air, with an enroll secret
+	EnrollmentAccount EnrollmentKind = 4 // a person's account, on a personal device
 )
 
 // String is the API's spelling.
 func (k EnrollmentKind) String() string {
-	if k == EnrollmentADE {
+	switch k {
+	case EnrollmentADE:
 		return "automatic"
+	case EnrollmentOTA:
+		return "ota"
+	case EnrollmentAccount:
+		return "account"
+	case EnrollmentManual:
 	}
 	return "manual"
 }

@@ -91,6 +91,9 @@ const (
 	// EventServerToken says that somebody added, renewed, changed or deleted a
 	// server token.
 	EventServerToken EventKind = "server_token_changed"
+	// EventSetupAssistant says that somebody changed a team's enrollment profile
+	// for Setup Assistant, or that Apple refuses it.
+	EventSetupAssistant EventKind = "setup_assistant_changed"
 )
 
 // Event is one entry of the append-only log, written in the transaction that

@@ -50,4 +50,6 @@ const (
 	AssetPushCert   AssetName = "apns_cert"
 	AssetPushKey    AssetName = "apns_key"
 	AssetPushCSRKey AssetName = "apns_csr_key" // key of the last requested CSR
+	AssetDEPCert    AssetName = "abm_cert"     // server tokens are encrypted to it
+	AssetDEPKey     AssetName = "abm_key"
 )

@@ -37,8 +37,11 @@ type Options struct {
 	Secrets     EnrollSecrets
 	Labels      Labels
 	Profiles    Profiles
-	Version     apiv1.Version
-	Now         func() time.Time // nil: time.Now
+	// ServerTokens and Assistants are about Apple's device enrollment service.
+	ServerTokens ServerTokens
+	Assistants   SetupAssistants
+	Version      apiv1.Version
+	Now          func() time.Time // nil: time.Now
 
 	BodyBytes          int // largest body of a request without an upload; 0: DefaultBodyBytes
 	PageSize           int // most rows in one page, and as many without per_page; 0: DefaultPageSize
@@ -72,23 +75,25 @@ const (
 
 // api holds the handlers.
 type api struct {
-	access      Access
-	users       Users
-	sessions    Sessions
-	hosts       Hosts
-	commands    Commands
-	enrollments Enrollments
-	push        Push
-	settings    Settings
-	explainer   Explainer
-	planner     Planner
-	histories   Histories
-	teams       Teams
-	secrets     EnrollSecrets
-	labels      Labels
-	profiles    Profiles
-	version     apiv1.Version
-	now         func() time.Time
+	access       Access
+	users        Users
+	sessions     Sessions
+	hosts        Hosts
+	commands     Commands
+	enrollments  Enrollments
+	push         Push
+	settings     Settings
+	explainer    Explainer
+	planner      Planner
+	histories    Histories
+	teams        Teams
+	secrets      EnrollSecrets
+	labels       Labels
+	profiles     Profiles
+	serverTokens ServerTokens
+	assistants   SetupAssistants
+	version      apiv1.Version
+	now          func() time.Time
 
 	bodyBytes, pageSize, commandTargets int
 	downloads                           *ratelimit.Keyed
@@ -126,6 +131,7 @@ func New(o Options) (*API, error) {
 		enrollments: o.Enrollments, push: o.Push, settings: o.Settings, version: o.Version, now: o.Now,
 		explainer: o.Explainer, planner: o.Planner, histories: o.Histories,
 		teams: o.Teams, secrets: o.Secrets, labels: o.Labels, profiles: o.Profiles,
+		serverTokens: o.ServerTokens, assistants: o.Assistants,
 		bodyBytes:      orDefault(o.BodyBytes, DefaultBodyBytes),
 		pageSize:       orDefault(o.PageSize, DefaultPageSize),
 		commandTargets: orDefault(o.CommandTargets, DefaultCommandTargets),

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,15 @@ func (a *api) getConfig(ctx context.Context, _ *noInput) (*body[apiv1.Config], e
 
 // config is the configuration as clients see it.
 func (a *api) config(ctx context.Context, s fleet.Settings) (*body[apiv1.Config], error) {
-	_, err := a.push.Certificate(ctx)
+	tokens, err := a.serverTokens.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	managers, err := a.businessManagers(ctx, tokens)
+	if err != nil {
+		return nil, err
+	}
+	_, err = a.push.Certificate(ctx)
 	if err != nil && fleet.KindOf(err) != fleet.KindNotFound {
 		return nil, err
 	}
@@ -28,7 +37,9 @@ func (a *api) config(ctx context.Context, s fleet.Settings) (*body[apiv1.Config]
 		OrgInfo:        apiv1.OrgInfo{OrgName: s.OrgName, OrgLogoURL: s.OrgLogoURL, OrgLogoURLLight: s.OrgLogoURLLight, ContactURL: s.ContactURL},
 		ServerSettings: apiv1.ServerSettings{ServerURL: s.ServerURL, LiveQueryDisabled: true, QueryReportsDisabled: true, ScriptsDisabled: true, AIFeaturesDisabled: true},
 		MDM: apiv1.MDMConfig{AppleServerURL: s.AppleServerURL, EnabledAndConfigured: err == nil, MacOSUpdates: toUpdates(s.NoTeam.MacOSUpdates),
-			IOSUpdates: toUpdates(s.NoTeam.IOSUpdates), IPadOSUpdates: toUpdates(s.NoTeam.IPadOSUpdates)},
+			IOSUpdates: toUpdates(s.NoTeam.IOSUpdates), IPadOSUpdates: toUpdates(s.NoTeam.IPadOSUpdates),
+			AppleBMEnabledAndConfigured: len(tokens) > 0, AppleBMTermsExpired: slices.ContainsFunc(tokens, func(t fleet.ServerToken) bool { return t.Sync.Error == fleet.DEPTerms }),
+			AppleBusinessManager: managers},
 		// Clients ask for a licence before they use half of what they know.
 		License: apiv1.License{Tier: "premium", Organization: s.OrgName, Expiration: time.Date(2100, time.January, 1, 0, 0, 0, 0, time.UTC), Note: "Muster needs no license"},
 	}), nil

@@ -64,7 +64,12 @@ func (a *api) enrollByToken(ctx context.Context, in *enrollTokenInput) (*profile
 }
 
 func (a *api) toEnrollment(p fleet.EnrollmentProfile) apiv1.Enrollment {
-	return apiv1.Enrollment{ID: int64(p.ID), Name: p.Name, Type: p.Kind.String(), EnrollURL: p.EnrollURL, CreatedAt: p.CreatedAt.UTC()}
+	out := apiv1.Enrollment{ID: int64(p.ID), Name: p.Name, Type: p.Kind.String(), EnrollURL: p.EnrollURL, CreatedAt: p.CreatedAt.UTC()}
+	if p.ServerTokenID != 0 {
+		id := int64(p.ServerTokenID)
+		out.ServerTokenID = &id
+	}
+	return out
 }
 
 func (a *api) listEnrollments(ctx context.Context, _ *noInput) (*body[apiv1.EnrollmentsResponse], error) {
@@ -80,11 +85,19 @@ func (a *api) listEnrollments(ctx context.Context, _ *noInput) (*body[apiv1.Enro
 }
 
 func (a *api) createEnrollment(ctx context.Context, in *body[apiv1.CreateEnrollmentRequest]) (*body[apiv1.EnrollmentResponse], error) {
-	profile, err := a.enrollments.CreateProfile(ctx, actorOf(ctx), in.Body.Name, fleet.EnrollmentManual)
+	profile, err := a.enrollments.CreateProfile(ctx, actorOf(ctx), in.Body.Name, kindOf(in.Body.Type))
 	if err != nil {
 		return nil, err
 	}
 	return reply(apiv1.EnrollmentResponse{Enrollment: a.toEnrollment(profile)}), nil
+}
+
+// kindOf is the kind of enrollment of that name.
+func kindOf(name string) fleet.EnrollmentKind {
+	if name == fleet.EnrollmentADE.String() {
+		return fleet.EnrollmentADE
+	}
+	return fleet.EnrollmentManual
 }
 
 func (a *api) deleteEnrollment(ctx context.Context, in *IDInput) (*body[apiv1.Empty], error) {

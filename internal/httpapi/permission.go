@@ -37,4 +37,7 @@ const (
 	profilesResend   Permission = "profiles:resend"
 	variablesRead    Permission = "variables:read"
 	variablesWrite   Permission = "variables:write"
+	abmRead          Permission = "abm:read"
+	abmWrite         Permission = "abm:write"
+	abmSync          Permission = "abm:sync"
 )

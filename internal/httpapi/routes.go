@@ -102,6 +102,7 @@ func (a *api) routes() []route {
 		{"Plan and explain", a.explainRoutes()},
 		{"Enrollment", a.enrollmentRoutes()},
 		{"Apple push", a.pushRoutes()},
+		{"Automated device enrollment", a.serverTokenRoutes()},
 		{"Configuration", a.configRoutes()},
 	} {
 		for _, rt := range group.routes {

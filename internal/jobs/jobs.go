@@ -105,6 +105,10 @@ func (r *Runner) loop(ctx context.Context, j Job) {
 	}
 }
 
+// Once runs a job once, if no other replica holds its lease. The lease is kept
+// for the job's next run.
+func (r *Runner) Once(ctx context.Context, j Job) { r.turn(ctx, j, time.Time{}) }
+
 // turn runs a job once if this replica may.
 func (r *Runner) turn(ctx context.Context, j Job, recorded time.Time) time.Time {
 	if !j.Local {

@@ -128,8 +128,8 @@ func (a *ADE) Sync(ctx context.Context, token fleet.ServerTokenID) (fleet.DEPSyn
 // the hash of its definition.
 func (a *ADE) PutProfile(ctx context.Context, token fleet.ServerTokenID, team fleet.TeamID, hash [32]byte, profile string) error {
 	return a.db.update(ctx, func(s *session) error {
-		cols := []string{"token_id", "team_id", "hash", "profile", "defined_at"}
-		return s.upsertRows("ade_profiles", cols, 2, [][]any{{int64(token), int64(team), hash[:], profile, s.db.now()}})
+		cols := []string{"token_id", "team_id", "hash", "profile", "defined_at", "refused", "reason", "retry_at"}
+		return s.upsertRows("ade_profiles", cols, 2, [][]any{{int64(token), int64(team), hash[:], profile, s.db.now(), "", "", 0}})
 	})
 }
 
@@ -280,4 +280,45 @@ func (a *ADE) Record(ctx context.Context, token fleet.ServerTokenID, outcomes []
 		}
 		return s.appendEvents(events...)
 	})
+}
+
+// Devices lists devices with their hosts' keys and the profile that they should
+// have, by serial.
+func (a *ADE) Devices(ctx context.Context, f fleet.DEPFilter) ([]fleet.DEPRecord, fleet.PageMeta, error) {
+	conds, args := []string{"1 = 1"}, []any{}
+	cond := func(text string, values ...any) { conds, args = append(conds, text), append(args, values...) }
+	if f.Token != 0 {
+		cond("d.token_id = ?", int64(f.Token))
+	}
+	if !f.Deleted {
+		cond("d.deleted_at = 0")
+	}
+	if len(f.Serials) > 0 {
+		in, values := inList(anys(f.Serials))
+		cond("d.serial IN "+in, values...)
+	}
+	if len(f.HostIDs) > 0 {
+		keys := make([]any, 0, len(f.HostIDs))
+		for _, id := range f.HostIDs {
+			keys = append(keys, int64(id))
+		}
+		in, values := inList(keys)
+		cond("d.host_id IN "+in, values...)
+	}
+	tail, limits := pageTail(f.Page)
+	list, err := collect(a.db.view(ctx), func(r *sql.Rows) (fleet.DEPRecord, error) {
+		var token fleet.ServerTokenID
+		var want string
+		var team fleet.TeamID
+		v, err := scanDEP(r, &token, &want, &team)
+		v.TokenID, v.Want, v.TeamID = token, want, team
+		return v, err
+	}, depSelect+", d.token_id, COALESCE(p.profile, ''), COALESCE(h.team_id, 0) FROM ade_devices d LEFT JOIN hosts h ON h.id = d.host_id"+
+		" LEFT JOIN ade_profiles p ON p.token_id = d.token_id AND p.team_id = h.team_id WHERE "+strings.Join(conds, " AND ")+
+		" ORDER BY d.token_id, d.serial"+tail, append(args, limits...)...)
+	if err != nil {
+		return nil, fleet.PageMeta{}, fmt.Errorf("list devices of server tokens: %w", err)
+	}
+	list, meta := cutPage(list, f.Page)
+	return list, meta, nil
 }

@@ -15,30 +15,34 @@ type EnrollmentProfiles struct{ db *DB }
 // NewEnrollmentProfiles returns the enrollment profiles of db.
 func NewEnrollmentProfiles(db *DB) *EnrollmentProfiles { return &EnrollmentProfiles{db} }
 
-const enrollmentProfileSelect = "SELECT id, name, kind, team_id, token, created_at, created_by FROM enrollment_profiles"
+const enrollmentProfileSelect = "SELECT id, name, kind, team_id, server_token_id, token, created_at, created_by FROM enrollment_profiles"
 
 func scanEnrollmentProfile(rows *sql.Rows) (fleet.EnrollmentProfile, error) {
 	var p fleet.EnrollmentProfile
 	var at int64
-	err := rows.Scan(&p.ID, &p.Name, &p.Kind, &p.TeamID, &p.Token, &at, &p.CreatedBy)
+	err := rows.Scan(&p.ID, &p.Name, &p.Kind, &p.TeamID, &p.ServerTokenID, &p.Token, &at, &p.CreatedBy)
 	p.CreatedAt = timeOf(at)
 	return p, err
 }
 
 // Create stores a new entity and sets its key. KindConflict: the name is taken.
 func (e *EnrollmentProfiles) Create(ctx context.Context, p *fleet.EnrollmentProfile, events ...fleet.Event) error {
-	err := e.db.update(ctx, func(s *session) error {
-		id, err := s.key("enrollment_profiles")
-		if err != nil {
-			return err
-		}
-		p.ID, p.CreatedAt = fleet.EnrollmentProfileID(id), s.db.clock()
-		if err := s.exec("INSERT INTO enrollment_profiles (id, name, kind, team_id, token, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?)",
-			id, p.Name, int64(p.Kind), int64(p.TeamID), p.Token, micros(p.CreatedAt), int64(p.CreatedBy)); err != nil {
+	return e.db.update(ctx, func(s *session) error {
+		if err := s.addEnrollmentProfile(p); err != nil {
 			return err
 		}
 		return s.appendEvents(events...)
 	})
+}
+
+func (s *session) addEnrollmentProfile(p *fleet.EnrollmentProfile) error {
+	id, err := s.key("enrollment_profiles")
+	if err != nil {
+		return err
+	}
+	p.ID, p.CreatedAt = fleet.EnrollmentProfileID(id), s.db.clock()
+	err = s.exec("INSERT INTO enrollment_profiles (id, name, kind, team_id, server_token_id, token, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		id, p.Name, int64(p.Kind), int64(p.TeamID), int64(p.ServerTokenID), p.Token, micros(p.CreatedAt), int64(p.CreatedBy))
 	if isDuplicate(err) {
 		return fleet.FieldErrorf(fleet.KindConflict, "name", "an enrollment named %q exists already", p.Name)
 	}
@@ -46,6 +50,29 @@ func (e *EnrollmentProfiles) Create(ctx context.Context, p *fleet.EnrollmentProf
 		return fmt.Errorf("create enrollment profile: %w", err)
 	}
 	return nil
+}
+
+// bindEnrollmentProfile makes an automatic enrollment that of a server token.
+// KindConflict: it is one already, or gone.
+func (s *session) bindEnrollmentProfile(id fleet.EnrollmentProfileID, token fleet.ServerTokenID) error {
+	n, err := s.changed("UPDATE enrollment_profiles SET server_token_id = ? WHERE id = ? AND kind = ? AND server_token_id = 0",
+		int64(token), int64(id), int64(fleet.EnrollmentADE))
+	if err == nil && n == 0 {
+		err = fleet.FieldErrorf(fleet.KindConflict, "enrollment_id", "enrollment %d is gone, or has a server token already", id)
+	}
+	return err
+}
+
+// forgetServerToken removes the enrollment of a server token: what was
+// assigned with its URL at Apple does not work any more.
+func (s *session) forgetServerToken(token fleet.ServerTokenID) error {
+	return s.exec("DELETE FROM enrollment_profiles WHERE server_token_id = ?", int64(token))
+}
+
+// ByServerToken finds the enrollment of a server token; nil when there is
+// none.
+func (e *EnrollmentProfiles) ByServerToken(ctx context.Context, token fleet.ServerTokenID) (*fleet.EnrollmentProfile, error) {
+	return e.one(ctx, "server_token_id = ?", int64(token))
 }
 
 // maxEnrollmentProfiles bounds the list; there are few by nature.

@@ -18,7 +18,7 @@ func NewEnrollments(db *DB) *Enrollments { return &Enrollments{db} }
 
 var enrollmentCols = []string{"id", "enroll_key", "host_id", "parent_id", "channel", "state", "generation", "topic",
 	"push_magic", "push_token", "user_name", "serial", "model", "server_url", "checkin_url", "access_rights",
-	"awaiting_configuration", "created_at", "enrolled_at", "token_updated_at"}
+	"kind", "awaiting_configuration", "created_at", "enrolled_at", "token_updated_at"}
 
 var enrollmentSelect = "SELECT e." + strings.Join(enrollmentCols, ", e.") +
 	", COALESCE(p.broken_at, 0), COALESCE(p.last_reason, '') FROM enrollments e LEFT JOIN pushes p ON p.enrollment_id = e.id"
@@ -28,7 +28,7 @@ func scanEnrollment(rows *sql.Rows) (fleet.Enrollment, error) {
 	var created, enrolled, token, broken int64
 	err := rows.Scan(&e.ID, &e.Key, &e.HostID, &e.ParentID, &e.Channel, &e.State, &e.Generation, &e.Topic,
 		&e.PushMagic, &e.PushToken, &e.UserName, &e.Serial, &e.Model, &e.ServerURL, &e.CheckInURL, &e.AccessRights,
-		&e.AwaitingConfiguration, &created, &enrolled, &token, &broken, &e.PushReason)
+		&e.Kind, &e.AwaitingConfiguration, &created, &enrolled, &token, &broken, &e.PushReason)
 	e.CreatedAt, e.EnrolledAt, e.TokenUpdatedAt, e.PushBrokenAt = timeOf(created), timeOf(enrolled), timeOf(token), timeOf(broken)
 	return e, err
 }
@@ -194,7 +194,7 @@ func enrollmentValues(e *fleet.Enrollment) []any {
 	}
 	return []any{int64(e.ID), e.Key, int64(e.HostID), int64(e.ParentID), int64(e.Channel), int64(e.State), e.Generation,
 		e.Topic, e.PushMagic, token, clip(e.UserName, 255), clip(e.Serial, 100), clip(e.Model, 100), e.ServerURL, e.CheckInURL,
-		int64(e.AccessRights), e.AwaitingConfiguration, micros(e.CreatedAt), micros(e.EnrolledAt), micros(e.TokenUpdatedAt)}
+		int64(e.AccessRights), int64(max(e.Kind, fleet.EnrollmentManual)), e.AwaitingConfiguration, micros(e.CreatedAt), micros(e.EnrolledAt), micros(e.TokenUpdatedAt)}
 }
 
 // putEnrollment writes an enrollment that was made or loaded in this

@@ -23,7 +23,7 @@ func identityFor(c fleet.Challenge, key int) fleet.Identity {
 	now := storetest.Clock()().Truncate(time.Second)
 	der := fmt.Append(nil, "certificate of key ", key, c.SecretSHA256)
 	return fleet.Identity{SerialHex: fmt.Sprintf("%x", key), SHA256: sha256.Sum256(der), PublicKeySHA256: sha256.Sum256(fmt.Append(nil, "key ", key)),
-		Purpose: c.Purpose, EnrollmentID: c.EnrollmentID, ProfileID: c.ProfileID, ServerURL: c.ServerURL, CheckInURL: c.CheckInURL, AccessRights: c.AccessRights,
+		Purpose: c.Purpose, EnrollmentID: c.EnrollmentID, ProfileID: c.ProfileID, Admission: c.Admission, ServerURL: c.ServerURL, CheckInURL: c.CheckInURL, AccessRights: c.AccessRights,
 		NotBefore: now, NotAfter: now.Add(time.Hour), DER: der}
 }
 
@@ -47,7 +47,8 @@ func TestAnIdentityIsReadAsItWasIssued(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		ctx := context.Background()
 		identities := store.NewIdentities(db)
-		c := fleet.Challenge{Purpose: fleet.PurposeEnroll, ProfileID: 3, EnrollmentID: 4, ServerURL: "https://a", CheckInURL: "https://b", AccessRights: 8191}
+		c := fleet.Challenge{Purpose: fleet.PurposeEnroll, ProfileID: 3, EnrollmentID: 4,
+			Admission: fleet.Admission{Kind: fleet.EnrollmentADE, TeamID: 5, Serial: "SERIAL"}, ServerURL: "https://a", CheckInURL: "https://b", AccessRights: 8191}
 		issued := addIdentity(t, db, 1, c)
 		got, err := identities.Identity(ctx, issued.SHA256)
 		if err != nil || got == nil {
@@ -79,7 +80,7 @@ func TestAChallengeIsSpentOnceHoweverManyAsk(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		ctx := context.Background()
 		identities := store.NewIdentities(db)
-		c := fleet.Challenge{SecretSHA256: secretOf(1), Purpose: fleet.PurposeEnroll, ExpiresAt: storetest.Clock()().Add(time.Hour)}
+		c := fleet.Challenge{SecretSHA256: secretOf(1), Admission: fleet.Admission{Kind: fleet.EnrollmentManual}, Purpose: fleet.PurposeEnroll, ExpiresAt: storetest.Clock()().Add(time.Hour)}
 		if err := identities.AddChallenge(ctx, c); err != nil {
 			t.Fatal(err)
 		}

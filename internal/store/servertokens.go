@@ -46,8 +46,11 @@ func (t *ServerTokens) List(ctx context.Context) ([]fleet.ServerToken, error) {
 }
 
 // Create adds a token; seal makes its credentials ready for the key that it
-// gets. KindConflict: there is one of the same server.
-func (t *ServerTokens) Create(ctx context.Context, v *fleet.ServerToken, seal func(fleet.SecretRef) (fleet.SecretWrite, error), events ...fleet.Event) error {
+// gets. Its devices come in through profile, which is made when it has no key
+// yet. KindConflict: there is a token of the same server, or the profile has
+// one.
+func (t *ServerTokens) Create(ctx context.Context, v *fleet.ServerToken, profile *fleet.EnrollmentProfile,
+	seal func(fleet.SecretRef) (fleet.SecretWrite, error), events ...fleet.Event) error {
 	err := t.db.update(ctx, func(s *session) error {
 		id, err := s.key("ade_tokens")
 		if err != nil {
@@ -58,18 +61,28 @@ func (t *ServerTokens) Create(ctx context.Context, v *fleet.ServerToken, seal fu
 		cols := slices.Concat([]string{"id", "created_at", "updated_at", "expires_at", "macos_team_id", "ios_team_id", "ipados_team_id"}, accountCols, syncCols)
 		values := slices.Concat([]any{id, micros(v.CreatedAt), micros(v.CreatedAt), micros(v.Sync.Expiry), int64(teams[fleet.PlatformDarwin]),
 			int64(teams[fleet.PlatformIOS]), int64(teams[fleet.PlatformIPadOS])}, accountValues(&v.Account), syncValues(&v.Sync))
-		if err := s.insertRows("ade_tokens", cols, [][]any{values}, ""); err != nil {
+		if err := s.insertRows("ade_tokens", cols, [][]any{values}, ""); isDuplicate(err) {
+			return fleet.FieldErrorf(fleet.KindConflict, "token", "there is a token of the server %q already: renew that one", v.Account.ServerName)
+		} else if err != nil {
+			return err
+		}
+		if err := s.giveProfile(profile, v.Sync.TokenID); err != nil {
 			return err
 		}
 		return s.sealFor(v.Sync.TokenID, seal, events)
 	})
-	if isDuplicate(err) {
-		return fleet.FieldErrorf(fleet.KindConflict, "token", "there is a token of the server %q already: renew that one", v.Account.ServerName)
-	}
 	if err != nil {
 		return fmt.Errorf("add server token: %w", err)
 	}
 	return nil
+}
+
+func (s *session) giveProfile(p *fleet.EnrollmentProfile, token fleet.ServerTokenID) error {
+	if p.ID != 0 {
+		return s.bindEnrollmentProfile(p.ID, token)
+	}
+	p.ServerTokenID = token
+	return s.addEnrollmentProfile(p)
 }
 
 func (s *session) sealFor(id fleet.ServerTokenID, seal func(fleet.SecretRef) (fleet.SecretWrite, error), events []fleet.Event) error {
@@ -127,6 +140,11 @@ func (t *ServerTokens) SetTeams(ctx context.Context, id fleet.ServerTokenID, tea
 		if _, err := s.depSync(id, s.db.dialect.lockForUpdate()); err != nil {
 			return err
 		}
+		for _, team := range teams {
+			if err := s.teamExists(team); err != nil {
+				return err
+			}
+		}
 		err := s.exec("UPDATE ade_tokens SET macos_team_id = ?, ios_team_id = ?, ipados_team_id = ?, updated_at = ? WHERE id = ?",
 			int64(teams[fleet.PlatformDarwin]), int64(teams[fleet.PlatformIOS]), int64(teams[fleet.PlatformIPadOS]), s.db.now(), int64(id))
 		if err != nil {
@@ -156,6 +174,9 @@ func (t *ServerTokens) Delete(ctx context.Context, id fleet.ServerTokenID, event
 				return err
 			}
 		}
+		if err := s.forgetServerToken(id); err != nil {
+			return err
+		}
 		ref := fleet.SecretRef{Scope: fleet.ScopeServerToken, Name: strconv.FormatInt(int64(id), 10)}
 		if err := s.writeSecrets([]fleet.SecretWrite{{Ref: ref, Delete: true}}); err != nil {
 			return err
@@ -168,12 +189,16 @@ func (t *ServerTokens) Delete(ctx context.Context, id fleet.ServerTokenID, event
 	return found, nil
 }
 
-// forgetTeam takes a team that is deleted out of server tokens.
+// forgetTeam takes a team that is deleted out of server tokens, with its
+// enrollment profile.
 func (s *session) forgetTeam(id fleet.TeamID) error {
 	for _, col := range []string{"macos_team_id", "ios_team_id", "ipados_team_id"} {
 		if err := s.exec("UPDATE ade_tokens SET "+col+" = 0 WHERE "+col+" = ?", int64(id)); err != nil {
 			return err
 		}
+	}
+	if err := s.exec("DELETE FROM setup_assistants WHERE team_id = ?", int64(id)); err != nil {
+		return err
 	}
 	return s.exec("DELETE FROM ade_profiles WHERE team_id = ?", int64(id))
 }

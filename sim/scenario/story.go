@@ -176,7 +176,7 @@ func (s *Story) createEnrollment(ctx context.Context) (string, error) {
 			return "kept " + name, nil
 		}
 	}
-	e, err := s.o.Client.CreateEnrollment(ctx, name)
+	e, err := s.o.Client.CreateEnrollment(ctx, name, "manual")
 	if err != nil {
 		return "", err
 	}

@@ -240,7 +240,7 @@ func (w *world) prepare(t testing.TB) {
 	if _, err := w.api.UploadPushCertificate(ctx, client.PushUpload{Certificate: cert, PrivateKey: key}); err != nil {
 		t.Fatal(err)
 	}
-	e, err := w.api.CreateEnrollment(ctx, "Test fleet")
+	e, err := w.api.CreateEnrollment(ctx, "Test fleet", "manual")
 	if err != nil {
 		t.Fatal(err)
 	}

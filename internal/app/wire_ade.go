@@ -1,0 +1,122 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/muster-mdm/muster/internal/ade"
+	"github.com/muster-mdm/muster/internal/apple"
+	"github.com/muster-mdm/muster/internal/applenet"
+	"github.com/muster-mdm/muster/internal/codec/machineinfo"
+	"github.com/muster-mdm/muster/internal/enroll"
+	"github.com/muster-mdm/muster/internal/fleet"
+	"github.com/muster-mdm/muster/internal/inventory"
+	"github.com/muster-mdm/muster/internal/jobs"
+	"github.com/muster-mdm/muster/internal/kit/wake"
+	"github.com/muster-mdm/muster/internal/settings"
+	"github.com/muster-mdm/muster/internal/store"
+)
+
+// Bounds of syncing with Apple's device enrollment service.
+const (
+	depTimeout = 30 * time.Minute // of one round: a first fetch of very many devices
+	depAtOnce  = 4                // server tokens that are synced at the same time
+)
+
+// adeParts are about devices that Apple assigned to this server.
+type adeParts struct {
+	tokens     *ade.Tokens
+	assistants *ade.Assistants
+	setup      http.Handler
+}
+
+func (a *App) wireADE(org *settings.Service, issuer *enroll.Issuer, teams *inventory.Teams) (*adeParts, error) {
+	devices, kept := store.NewADE(a.db), store.NewServerTokens(a.db)
+	bell := wake.NewBell()
+	tokens := ade.NewTokens(kept, devices, store.NewSecrets(a.db), a.vault, a.clock, bell)
+	roots, err := rootsFrom("apple.dep_root_ca_file", a.config.Apple.DEPRootCAFile)
+	if err != nil {
+		return nil, err
+	}
+	service := applenet.NewDEP(a.config.Apple.DEPURL, roots, "Muster/"+a.options.Version.Version, tokens, a.clock)
+	a.closers = append(a.closers, service.Close)
+	tokens.Ask(service)
+	assistants := ade.NewAssistants(devices, kept, service, issuer, a.clock, bell)
+	syncer := ade.NewSyncer(service, devices, assistants, a.clock)
+	a.Jobs = append(a.Jobs, jobs.Job{Name: "dep_syncer", Every: a.config.Apple.DEPSyncEvery, Timeout: depTimeout, Bell: bell, Local: true,
+		Run: func(ctx context.Context) error { return a.syncTokens(ctx, kept, syncer) }})
+	trusted, err := deviceAuthorities(a.config.Apple.DeviceCAFile)
+	if err != nil {
+		return nil, err
+	}
+	admission := enroll.NewAdmission(issuer, devices, teamSettings{org, teams})
+	return &adeParts{tokens: tokens, assistants: assistants, setup: apple.NewSetup(admission, trusted)}, nil
+}
+
+// syncTokens gives every server token a round, each under a lease of its own:
+// replicas share them.
+func (a *App) syncTokens(ctx context.Context, tokens *store.ServerTokens, syncer *ade.Syncer) error {
+	list, err := tokens.List(ctx)
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, depAtOnce)
+	for _, t := range list {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			a.runner.Once(ctx, jobs.Job{Name: fmt.Sprintf("dep_syncer_%d", t.Sync.TokenID), Every: a.config.Apple.DEPSyncEvery, Timeout: depTimeout,
+				Run: func(ctx context.Context) error {
+					err := syncer.Round(ctx, t.Sync.TokenID)
+					if fleet.KindOf(err) == fleet.KindPrecondition {
+						return nil // the server has no URL yet: people are told where they set up
+					}
+					return err
+				}})
+		})
+	}
+	wg.Wait()
+	return nil
+}
+
+// teamSettings finds the settings of a scope.
+type teamSettings struct {
+	org   *settings.Service
+	teams *inventory.Teams
+}
+
+// TeamSettings implements enroll.TeamSettings.
+func (t teamSettings) TeamSettings(ctx context.Context, team fleet.TeamID) (fleet.TeamSettings, error) {
+	if team == fleet.NoTeam {
+		s, err := t.org.Settings(ctx)
+		return s.NoTeam, err
+	}
+	v, err := t.teams.Team(ctx, team)
+	if err != nil {
+		return fleet.TeamSettings{}, err
+	}
+	return v.Settings, nil
+}
+
+// deviceAuthorities are Apple's, and those of the file.
+func deviceAuthorities(path string) (machineinfo.Authorities, error) {
+	list, err := machineinfo.Apple()
+	if err != nil || path == "" {
+		return list, err
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("apple.device_ca_file: %w", err)
+	}
+	more, err := machineinfo.ParseAuthorities(pem)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("apple.device_ca_file: %s", path), err)
+	}
+	return append(list, more...), nil
+}
