@@ -62,6 +62,7 @@ type App struct {
 	pushes   *wake.Bell
 	plan     *wake.Bell                      // hosts are to be planned
 	settled  *wake.Bell                      // settings changed that items follow from
+	syncs    *wake.Bell                      // Apple's device enrollment service is to be asked
 	caKey    func() (*rsa.PrivateKey, error) // for an authority that is to be made
 	runner   *jobs.Runner
 	closers  []func()
@@ -77,7 +78,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	}
 	// Times are stored in microseconds: nothing here is finer.
 	clock := func() time.Time { return o.Clock().UTC().Truncate(time.Microsecond) }
-	a := &App{config: o.Config, options: o, log: o.Log, clock: clock, pushes: wake.NewBell(), plan: wake.NewBell(), settled: wake.NewBell()}
+	a := &App{config: o.Config, options: o, log: o.Log, clock: clock, pushes: wake.NewBell(), plan: wake.NewBell(), settled: wake.NewBell(), syncs: wake.NewBell()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -179,7 +180,7 @@ func (a *App) wire(ctx context.Context) error {
 	}
 	commands := command.NewService(store.NewCommands(a.db), store.NewEnrollments(a.db), hosts, a.clock, a.pushes)
 	api, err := httpapi.New(httpapi.Options{Access: a.access, Users: a.access, Sessions: a.access,
-		Hosts: inventory.NewService(hosts, a.seen), Commands: commands, Enrollments: apple.enrollments, Push: apple.push, Settings: org,
+		Hosts: inventory.NewService(hosts, a.seen, a.syncs), Commands: commands, Enrollments: apple.enrollments, Push: apple.push, Settings: org,
 		Explainer: apple.explainer, Planner: apple.planner, Histories: apple.histories,
 		Teams: apple.teams, Secrets: apple.enrollSecrets, Labels: apple.labels, Profiles: apple.profiles,
 		ServerTokens: apple.ade.tokens, Assistants: apple.ade.assistants,

@@ -17,7 +17,6 @@ import (
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/inventory"
 	"github.com/muster-mdm/muster/internal/jobs"
-	"github.com/muster-mdm/muster/internal/kit/wake"
 	"github.com/muster-mdm/muster/internal/settings"
 	"github.com/muster-mdm/muster/internal/store"
 )
@@ -37,7 +36,7 @@ type adeParts struct {
 
 func (a *App) wireADE(org *settings.Service, issuer *enroll.Issuer, teams *inventory.Teams) (*adeParts, error) {
 	devices, kept := store.NewADE(a.db), store.NewServerTokens(a.db)
-	bell := wake.NewBell()
+	bell := a.syncs
 	tokens := ade.NewTokens(kept, devices, store.NewSecrets(a.db), a.vault, a.clock, bell)
 	roots, err := rootsFrom("apple.dep_root_ca_file", a.config.Apple.DEPRootCAFile)
 	if err != nil {

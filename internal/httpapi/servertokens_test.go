@@ -147,7 +147,7 @@ func TestAssignmentsAreTold(t *testing.T) {
 
 func TestDevicesOfAnEnrollment(t *testing.T) {
 	b := newBench(t)
-	for path, want := range map[string]int{"?abm_token_id=1&serial_number=A,%20B": 200, "?enrollment_id=99": 404, "?enrollment_id=4": 422} {
+	for path, want := range map[string]int{"?abm_token_id=1&serial_number=A,%20B": 200, "?enrollment_id=99": 404, "?enrollment_id=3": 422} {
 		if status, body, _ := b.call(t, "GET", "/api/v1/fleet/mdm/apple/dep/devices"+path, ""); status != want {
 			t.Errorf("%s: %d %v", path, status, body)
 		}

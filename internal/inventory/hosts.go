@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/muster-mdm/muster/internal/fleet"
+	"github.com/muster-mdm/muster/internal/kit/wake"
 )
 
 // Hosts keeps host records.
@@ -22,11 +23,15 @@ type Hosts interface {
 type Service struct {
 	hosts Hosts
 	seen  *Seen
+	bells []*wake.Bell
 }
 
 // NewService returns the inventory over a store, and what seen knows beyond
-// it.
-func NewService(hosts Hosts, seen *Seen) *Service { return &Service{hosts, seen} }
+// it. The bells ring when a host is deleted: one that Apple still assigns to
+// this server comes back.
+func NewService(hosts Hosts, seen *Seen, bells ...*wake.Bell) *Service {
+	return &Service{hosts: hosts, seen: seen, bells: bells}
+}
 
 // List returns one page of hosts.
 func (s *Service) List(ctx context.Context, f fleet.HostFilter) ([]fleet.Host, fleet.PageMeta, error) {
@@ -96,6 +101,11 @@ func (s *Service) Delete(ctx context.Context, actor fleet.Actor, id fleet.HostID
 	found, err := s.hosts.Delete(ctx, id, []fleet.Event{{Kind: fleet.EventHostDeleted, Actor: actor, HostID: id, Details: details}})
 	if err == nil && !found {
 		err = fleet.Errorf(fleet.KindNotFound, "there is no host with id %d", id)
+	}
+	if err == nil {
+		for _, b := range s.bells {
+			b.Ring()
+		}
 	}
 	return err
 }
