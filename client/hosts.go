@@ -128,3 +128,16 @@ func (c *Client) DeleteHosts(ctx context.Context, r apiv1.DeleteHostsRequest) (i
 func (c *Client) UnenrollHost(ctx context.Context, id int64) error {
 	return c.do(ctx, request{method: http.MethodDelete, path: prefix + "/hosts/" + itoa(id) + "/mdm"})
 }
+
+// HostSetup shows what a host waits for, or waited for, in Setup Assistant; 404
+// when it never did.
+func (c *Client) HostSetup(ctx context.Context, id int64) (apiv1.HostSetup, error) {
+	var out apiv1.HostSetup
+	err := c.get(ctx, prefix+"/hosts/"+itoa(id)+"/setup", nil, &out)
+	return out, err
+}
+
+// ReleaseHost lets a host that waits in Setup Assistant go on.
+func (c *Client) ReleaseHost(ctx context.Context, id int64) error {
+	return c.do(ctx, request{method: http.MethodPost, path: prefix + "/hosts/" + itoa(id) + "/setup/release"})
+}

@@ -33,20 +33,21 @@ type ServerSettings struct {
 // MDMConfig is about MDM. AppleServerURL can be changed, and the updates, which
 // are those of hosts without a team.
 type MDMConfig struct {
-	MacOSUpdates                 OSUpdates `json:"macos_updates" doc:"Enforced macOS version of hosts without a team"`
-	IOSUpdates                   OSUpdates `json:"ios_updates" doc:"Enforced iOS version of hosts without a team"`
-	IPadOSUpdates                OSUpdates `json:"ipados_updates" doc:"Enforced iPadOS version of hosts without a team"`
-	AppleServerURL               string    `json:"apple_server_url" doc:"Replaces server_url in Apple enrollment profiles"`
-	EnabledAndConfigured         bool      `json:"enabled_and_configured" doc:"Read-only: a push certificate is present"`
-	AppleBMEnabledAndConfigured  bool      `json:"apple_bm_enabled_and_configured" doc:"Read-only"`
-	AppleBMTermsExpired          bool      `json:"apple_bm_terms_expired" doc:"Read-only"`
-	WindowsEnabledAndConfigured  bool      `json:"windows_enabled_and_configured" doc:"Read-only"`
-	AndroidEnabledAndConfigured  bool      `json:"android_enabled_and_configured" doc:"Read-only"`
-	EnableDiskEncryption         bool      `json:"enable_disk_encryption" doc:"Read-only"`
-	WindowsMigrationEnabled      bool      `json:"windows_migration_enabled" doc:"Read-only"`
-	EnableTurnOnWindowsMDMManual bool      `json:"enable_turn_on_windows_mdm_manually" doc:"Read-only"`
-	WindowsRequireBitLockerPIN   bool      `json:"windows_require_bitlocker_pin" doc:"Read-only"`
-	AppleBMDefaultTeam           string    `json:"apple_bm_default_team" doc:"Read-only"`
+	MacOSUpdates                 OSUpdates       `json:"macos_updates" doc:"Enforced macOS version of hosts without a team"`
+	IOSUpdates                   OSUpdates       `json:"ios_updates" doc:"Enforced iOS version of hosts without a team"`
+	IPadOSUpdates                OSUpdates       `json:"ipados_updates" doc:"Enforced iPadOS version of hosts without a team"`
+	MacOSSetup                   SetupExperience `json:"macos_setup" doc:"What happens in Setup Assistant to hosts without a team, iPhones and iPads as well"`
+	AppleServerURL               string          `json:"apple_server_url" doc:"Replaces server_url in Apple enrollment profiles"`
+	EnabledAndConfigured         bool            `json:"enabled_and_configured" doc:"Read-only: a push certificate is present"`
+	AppleBMEnabledAndConfigured  bool            `json:"apple_bm_enabled_and_configured" doc:"Read-only"`
+	AppleBMTermsExpired          bool            `json:"apple_bm_terms_expired" doc:"Read-only"`
+	WindowsEnabledAndConfigured  bool            `json:"windows_enabled_and_configured" doc:"Read-only"`
+	AndroidEnabledAndConfigured  bool            `json:"android_enabled_and_configured" doc:"Read-only"`
+	EnableDiskEncryption         bool            `json:"enable_disk_encryption" doc:"Read-only"`
+	WindowsMigrationEnabled      bool            `json:"windows_migration_enabled" doc:"Read-only"`
+	EnableTurnOnWindowsMDMManual bool            `json:"enable_turn_on_windows_mdm_manually" doc:"Read-only"`
+	WindowsRequireBitLockerPIN   bool            `json:"windows_require_bitlocker_pin" doc:"Read-only"`
+	AppleBMDefaultTeam           string          `json:"apple_bm_default_team" doc:"Read-only"`
 	// AppleBusinessManager is set where the server tokens are.
 	AppleBusinessManager []BusinessManager `json:"apple_business_manager" nullable:"false" doc:"Read-only: the server tokens, and the teams that new devices join"`
 }
@@ -90,8 +91,9 @@ type ServerSettingsPatch struct {
 
 // MDMConfigPatch is a part of MDMConfig.
 type MDMConfigPatch struct {
-	MacOSUpdates   *OSUpdates `json:"macos_updates,omitempty"`
-	IOSUpdates     *OSUpdates `json:"ios_updates,omitempty"`
-	IPadOSUpdates  *OSUpdates `json:"ipados_updates,omitempty"`
-	AppleServerURL *string    `json:"apple_server_url,omitempty"`
+	MacOSUpdates   *OSUpdates            `json:"macos_updates,omitempty"`
+	IOSUpdates     *OSUpdates            `json:"ios_updates,omitempty"`
+	IPadOSUpdates  *OSUpdates            `json:"ipados_updates,omitempty"`
+	AppleServerURL *string               `json:"apple_server_url,omitempty"`
+	MacOSSetup     *SetupExperiencePatch `json:"macos_setup,omitempty"`
 }

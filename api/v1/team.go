@@ -19,10 +19,11 @@ type Team struct {
 
 // TeamMDM are the MDM settings of a team.
 type TeamMDM struct {
-	EnableDiskEncryption bool      `json:"enable_disk_encryption" doc:"Read-only"`
-	MacOSUpdates         OSUpdates `json:"macos_updates"`
-	IOSUpdates           OSUpdates `json:"ios_updates"`
-	IPadOSUpdates        OSUpdates `json:"ipados_updates"`
+	EnableDiskEncryption bool            `json:"enable_disk_encryption" doc:"Read-only"`
+	MacOSUpdates         OSUpdates       `json:"macos_updates"`
+	IOSUpdates           OSUpdates       `json:"ios_updates"`
+	IPadOSUpdates        OSUpdates       `json:"ipados_updates"`
+	MacOSSetup           SetupExperience `json:"macos_setup" doc:"What happens in Setup Assistant, of iPhones and iPads as well"`
 }
 
 // OSUpdates enforces a version of an operating system. Give both or neither.
@@ -33,9 +34,10 @@ type OSUpdates struct {
 
 // TeamMDMPatch is a part of TeamMDM: nil fields stay as they are.
 type TeamMDMPatch struct {
-	MacOSUpdates  *OSUpdates `json:"macos_updates,omitempty"`
-	IOSUpdates    *OSUpdates `json:"ios_updates,omitempty"`
-	IPadOSUpdates *OSUpdates `json:"ipados_updates,omitempty"`
+	MacOSUpdates  *OSUpdates            `json:"macos_updates,omitempty"`
+	IOSUpdates    *OSUpdates            `json:"ios_updates,omitempty"`
+	IPadOSUpdates *OSUpdates            `json:"ipados_updates,omitempty"`
+	MacOSSetup    *SetupExperiencePatch `json:"macos_setup,omitempty"`
 }
 
 // CreateTeamRequest makes a team.

@@ -18,6 +18,7 @@ import (
 	"github.com/muster-mdm/muster/internal/inventory"
 	"github.com/muster-mdm/muster/internal/jobs"
 	"github.com/muster-mdm/muster/internal/settings"
+	"github.com/muster-mdm/muster/internal/setup"
 	"github.com/muster-mdm/muster/internal/store"
 )
 
@@ -25,13 +26,18 @@ import (
 const (
 	depTimeout = 30 * time.Minute // of one round: a first fetch of very many devices
 	depAtOnce  = 4                // server tokens that are synced at the same time
+	setupEvery = 2 * time.Second  // somebody waits in front of the device
 )
+
+// pathManifest is followed by the token of a bootstrap package.
+const pathManifest = "/api/mdm/apple/bootstrap/manifest?token="
 
 // adeParts are about devices that Apple assigned to this server.
 type adeParts struct {
 	tokens     *ade.Tokens
 	assistants *ade.Assistants
 	setup      http.Handler
+	setups     *setup.Service
 }
 
 func (a *App) wireADE(org *settings.Service, issuer *enroll.Issuer, teams *inventory.Teams) (*adeParts, error) {
@@ -54,7 +60,7 @@ func (a *App) wireADE(org *settings.Service, issuer *enroll.Issuer, teams *inven
 		return nil, err
 	}
 	admission := enroll.NewAdmission(issuer, devices, teamSettings{org, teams})
-	return &adeParts{tokens: tokens, assistants: assistants, setup: apple.NewSetup(admission, trusted)}, nil
+	return &adeParts{tokens: tokens, assistants: assistants, setup: apple.NewSetup(admission, trusted), setups: a.wireSetup(org, teams)}, nil
 }
 
 // syncTokens gives every server token a round, each under a lease of its own:
@@ -118,4 +124,19 @@ func deviceAuthorities(path string) (machineinfo.Authorities, error) {
 		return nil, errors.Join(fmt.Errorf("apple.device_ca_file: %s", path), err)
 	}
 	return append(list, more...), nil
+}
+
+// wireSetup looks after devices in Setup Assistant.
+func (a *App) wireSetup(org *settings.Service, teams *inventory.Teams) *setup.Service {
+	links := func(ctx context.Context) (setup.Links, error) {
+		s, err := org.Settings(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return func(p *fleet.BootstrapPackage) string { return s.AppleBase() + pathManifest + p.Token }, nil
+	}
+	service := setup.New(setup.Options{Store: store.NewSetups(a.db), Teams: teamSettings{org, teams}, Links: links, Clock: a.clock, Pushes: a.pushes,
+		ItemsPaused: a.config.Desired.Paused})
+	a.Jobs = append(a.Jobs, jobs.Job{Name: "setup_release", Every: setupEvery, Quiet: true, Run: service.Round})
+	return service
 }

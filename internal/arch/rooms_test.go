@@ -78,6 +78,7 @@ var rooms = []room{
 	{path: "internal/profile", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/reconcile", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/settings", ours: []string{nouns, kit, codec}, testOurs: withStore},
+	{path: "internal/setup", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/vault", ours: []string{nouns, kit, codec}, testOurs: withStore},
 
 	// Edges that devices call.

@@ -28,7 +28,7 @@ func (c *cli) commands() []*cobra.Command {
 		c.generateGitOpsCommand(),
 		c.explainCommand(),
 		c.whatIfCommand(),
-		group("host", "Look at one host", c.hostHistoryCommand()),
+		group("host", "Look at one host", c.hostHistoryCommand(), c.hostSetupCommand(), c.hostReleaseCommand()),
 		c.appleMDMCommand(),
 		c.apnsCommand(),
 		c.abmCommand(),

@@ -25,7 +25,7 @@ func Outcome(t fleet.CommandTarget, r fleet.CommandReport, answer plist.Dict) fl
 	case fleet.CommandUnenroll:
 		// An error says that there is nothing to remove: gone all the same.
 		out.Unenrolled = true
-	case fleet.CommandCustom, fleet.CommandRenew:
+	case fleet.CommandCustom, fleet.CommandRenew, fleet.CommandSetup:
 	case fleet.CommandInstall, fleet.CommandRemove, fleet.CommandListProfiles, fleet.CommandDeclare: // judged by reconcile
 	}
 	out.Event = &fleet.Event{Kind: fleet.EventCommandAnswered, At: r.At, Actor: actor, Details: describe(t, r)}

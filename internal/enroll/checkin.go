@@ -209,6 +209,7 @@ func (l *Lifecycle) TokenUpdate(ctx context.Context, m fleet.TokenUpdate) error 
 		}
 		e := *f.Enrollment
 		c := l.storeToken(&e, m, v)
+		c.BeginSetup = e.AwaitingConfiguration && !f.Enrollment.AwaitingConfiguration
 		if unlock != nil {
 			c.Secrets = append(c.Secrets, *unlock)
 		}

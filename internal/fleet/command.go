@@ -25,6 +25,8 @@ const (
 	CommandListProfiles CommandPurpose = 7
 	// CommandDeclare tells a device that its declarations changed.
 	CommandDeclare CommandPurpose = 8
+	// CommandSetup belongs to a device that waits in Setup Assistant.
+	CommandSetup CommandPurpose = 11
 )
 
 // Ephemeral commands and their answers are erased on answer and never listed.

@@ -195,6 +195,8 @@ type EnrollmentChange struct {
 	Supersede IdentityID
 	// FinishRenewal completes renewal commands that were never acknowledged.
 	FinishRenewal bool
+	// BeginSetup notes that the device waits in Setup Assistant.
+	BeginSetup bool
 	// ClearPush forgets that pushes failed.
 	ClearPush bool
 	Secrets   []SecretWrite

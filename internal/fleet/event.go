@@ -94,6 +94,12 @@ const (
 	// EventSetupAssistant says that somebody changed a team's enrollment profile
 	// for Setup Assistant, or that Apple refuses it.
 	EventSetupAssistant EventKind = "setup_assistant_changed"
+	// A device in Setup Assistant was let go, was let go because it took too
+	// long, waits for a person, or went on.
+	EventSetupReleased EventKind = "setup_released"
+	EventSetupTimedOut EventKind = "setup_timed_out"
+	EventSetupHeld     EventKind = "setup_held"
+	EventSetupDone     EventKind = "setup_done"
 )
 
 // Event is one entry of the append-only log, written in the transaction that

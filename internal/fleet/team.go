@@ -34,6 +34,7 @@ type TeamSettings struct {
 	MacOSUpdates  OSUpdates
 	IOSUpdates    OSUpdates
 	IPadOSUpdates OSUpdates
+	Setup         SetupSettings
 }
 
 // Updates returns the setting for a platform.
@@ -71,6 +72,7 @@ type TeamSpec struct {
 	MacOSUpdates  *OSUpdates
 	IOSUpdates    *OSUpdates
 	IPadOSUpdates *OSUpdates
+	Setup         *SetupPatch
 }
 
 // Apply puts what the spec says into a team.
@@ -86,6 +88,7 @@ func (s *TeamSpec) Apply(t *Team) {
 			*u.to = *u.from
 		}
 	}
+	s.Setup.Apply(&t.Settings.Setup)
 }
 
 // Transfer moves hosts into a scope.
@@ -134,6 +137,9 @@ func (s TeamSettings) Check(prefix string) []FieldError {
 		if field, reason := u.Check(); reason != "" {
 			out = append(out, FieldError{Name: prefix + name + "." + field, Reason: reason})
 		}
+	}
+	if t := s.Setup.Timeout; t != 0 && (t < MinSetupTimeout || t > MaxSetupTimeout) {
+		out = append(out, FieldError{Name: prefix + "macos_setup.release_timeout_minutes", Reason: "must be 1 to 1440 minutes"})
 	}
 	return out
 }

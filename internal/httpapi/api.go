@@ -40,6 +40,7 @@ type Options struct {
 	// ServerTokens and Assistants are about Apple's device enrollment service.
 	ServerTokens ServerTokens
 	Assistants   SetupAssistants
+	Setups       Setups
 	Version      apiv1.Version
 	Now          func() time.Time // nil: time.Now
 
@@ -92,6 +93,7 @@ type api struct {
 	profiles     Profiles
 	serverTokens ServerTokens
 	assistants   SetupAssistants
+	setups       Setups
 	version      apiv1.Version
 	now          func() time.Time
 
@@ -131,7 +133,7 @@ func New(o Options) (*API, error) {
 		enrollments: o.Enrollments, push: o.Push, settings: o.Settings, version: o.Version, now: o.Now,
 		explainer: o.Explainer, planner: o.Planner, histories: o.Histories,
 		teams: o.Teams, secrets: o.Secrets, labels: o.Labels, profiles: o.Profiles,
-		serverTokens: o.ServerTokens, assistants: o.Assistants,
+		serverTokens: o.ServerTokens, assistants: o.Assistants, setups: o.Setups,
 		bodyBytes:      orDefault(o.BodyBytes, DefaultBodyBytes),
 		pageSize:       orDefault(o.PageSize, DefaultPageSize),
 		commandTargets: orDefault(o.CommandTargets, DefaultCommandTargets),

@@ -38,7 +38,7 @@ func (a *api) config(ctx context.Context, s fleet.Settings) (*body[apiv1.Config]
 		ServerSettings: apiv1.ServerSettings{ServerURL: s.ServerURL, LiveQueryDisabled: true, QueryReportsDisabled: true, ScriptsDisabled: true, AIFeaturesDisabled: true},
 		MDM: apiv1.MDMConfig{AppleServerURL: s.AppleServerURL, EnabledAndConfigured: err == nil, MacOSUpdates: toUpdates(s.NoTeam.MacOSUpdates),
 			IOSUpdates: toUpdates(s.NoTeam.IOSUpdates), IPadOSUpdates: toUpdates(s.NoTeam.IPadOSUpdates),
-			AppleBMEnabledAndConfigured: len(tokens) > 0, AppleBMTermsExpired: slices.ContainsFunc(tokens, func(t fleet.ServerToken) bool { return t.Sync.Error == fleet.DEPTerms }),
+			MacOSSetup: toSetupExperience(s.NoTeam.Setup), AppleBMEnabledAndConfigured: len(tokens) > 0, AppleBMTermsExpired: slices.ContainsFunc(tokens, func(t fleet.ServerToken) bool { return t.Sync.Error == fleet.DEPTerms }),
 			AppleBusinessManager: managers},
 		// Clients ask for a licence before they use half of what they know.
 		License: apiv1.License{Tier: "premium", Organization: s.OrgName, Expiration: time.Date(2100, time.January, 1, 0, 0, 0, 0, time.UTC), Note: "Muster needs no license"},
@@ -100,6 +100,7 @@ func patchSettings(s *fleet.Settings, patch apiv1.ConfigPatch) error {
 	}
 	if p := patch.MDM; p != nil {
 		patchUpdates(&s.NoTeam, p.MacOSUpdates, p.IOSUpdates, p.IPadOSUpdates)
+		fromSetup(p.MacOSSetup).Apply(&s.NoTeam.Setup)
 	}
 	return nil
 }

@@ -103,6 +103,7 @@ func (a *api) routes() []route {
 		{"Enrollment", a.enrollmentRoutes()},
 		{"Apple push", a.pushRoutes()},
 		{"Automated device enrollment", a.serverTokenRoutes()},
+		{"Setup Assistant", a.setupRoutes()},
 		{"Configuration", a.configRoutes()},
 	} {
 		for _, rt := range group.routes {

@@ -177,3 +177,28 @@ func TestSetupAssistants(t *testing.T) {
 		t.Error(status, body)
 	}
 }
+
+func TestHowFarASetupIs(t *testing.T) {
+	b := newBench(t)
+	status, body, _ := b.call(t, "GET", "/api/v1/fleet/hosts/7/setup", "")
+	steps, _ := body["steps"].([]any)
+	if status != 200 || body["status"] != "waiting" || body["deadline"] != "2026-01-02T03:19:05Z" || len(steps) != 1 || steps[0].(map[string]any)["detail"] != "2 on their way" {
+		t.Error(status, body)
+	}
+	if status, _, _ := b.call(t, "GET", "/api/v1/fleet/hosts/8/setup", ""); status != 404 {
+		t.Error("a host that never waited:", status)
+	}
+	if status, _, _ := b.call(t, "POST", "/api/v1/fleet/hosts/7/setup/release", ""); status != 202 || b.setups.Released != 7 {
+		t.Error(status, b.setups.Released)
+	}
+	if status, _, _ := b.call(t, "PATCH", "/api/v1/fleet/setup_experience", `{"release_timeout_minutes":30,"hold_on_timeout":true}`); status != 204 {
+		t.Error(status)
+	}
+	_, body, _ = b.call(t, "GET", "/api/v1/fleet/config", "")
+	if s := body["mdm"].(map[string]any)["macos_setup"].(map[string]any); s["release_timeout_minutes"] != 30.0 || s["hold_on_timeout"] != true {
+		t.Error(s)
+	}
+	if status, _, _ := b.call(t, "PATCH", "/api/v1/fleet/mdm/apple/setup", `{"team_id":3,"enable_release_device_manually":true}`); status != 204 {
+		t.Error(status)
+	}
+}

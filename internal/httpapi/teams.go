@@ -71,12 +71,14 @@ func patchUpdates(s *fleet.TeamSettings, macos, ios, ipados *apiv1.OSUpdates) {
 func patchTeamMDM(s *fleet.TeamSettings, p *apiv1.TeamMDMPatch) {
 	if p != nil {
 		patchUpdates(s, p.MacOSUpdates, p.IOSUpdates, p.IPadOSUpdates)
+		fromSetup(p.MacOSSetup).Apply(&s.Setup)
 	}
 }
 
 func toTeam(t *fleet.Team) apiv1.Team {
 	return apiv1.Team{ID: int64(t.ID), Name: t.Name, Description: t.Description, CreatedAt: t.CreatedAt.UTC(), HostCount: t.HostCount, MDM: apiv1.TeamMDM{
-		MacOSUpdates: toUpdates(t.Settings.MacOSUpdates), IOSUpdates: toUpdates(t.Settings.IOSUpdates), IPadOSUpdates: toUpdates(t.Settings.IPadOSUpdates)}}
+		MacOSUpdates: toUpdates(t.Settings.MacOSUpdates), IOSUpdates: toUpdates(t.Settings.IOSUpdates), IPadOSUpdates: toUpdates(t.Settings.IPadOSUpdates),
+		MacOSSetup: toSetupExperience(t.Settings.Setup)}}
 }
 
 func toSecrets(list []fleet.EnrollSecret, team fleet.TeamID) []apiv1.EnrollSecret {
@@ -219,6 +221,7 @@ func (a *api) applyTeamSpecs(ctx context.Context, in *teamSpecsInput) (*body[api
 		spec := fleet.TeamSpec{Name: s.Name, Description: s.Description}
 		if m := s.MDM; m != nil {
 			spec.MacOSUpdates, spec.IOSUpdates, spec.IPadOSUpdates = fromUpdates(m.MacOSUpdates), fromUpdates(m.IOSUpdates), fromUpdates(m.IPadOSUpdates)
+			spec.Setup = fromSetup(m.MacOSSetup)
 		}
 		specs = append(specs, spec)
 	}

@@ -153,6 +153,16 @@ func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) er
 			return fmt.Errorf("cancel what is queued: %w", err)
 		}
 	}
+	if (c.Reset || c.CancelQueue) && e.Channel.IsDevice() {
+		if err := s.forgetSetup(e); err != nil {
+			return err
+		}
+	}
+	if c.BeginSetup {
+		if err := s.beginSetup(e); err != nil {
+			return err
+		}
+	}
 	if err := s.applyIdentities(c, e); err != nil {
 		return err
 	}

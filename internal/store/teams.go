@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/muster-mdm/muster/internal/fleet"
 )
@@ -22,6 +23,29 @@ type teamSettingsRow struct {
 	MacOSUpdates  *updatesRow `json:"macos_updates,omitempty"`
 	IOSUpdates    *updatesRow `json:"ios_updates,omitempty"`
 	IPadOSUpdates *updatesRow `json:"ipados_updates,omitempty"`
+	Setup         *setupRow   `json:"setup,omitempty"`
+}
+
+type setupRow struct {
+	ManualRelease      bool  `json:"manual_release,omitempty"`
+	TimeoutSeconds     int64 `json:"timeout_seconds,omitempty"`
+	HoldOnTimeout      bool  `json:"hold_on_timeout,omitempty"`
+	ManualAgentInstall bool  `json:"manual_agent_install,omitempty"`
+}
+
+func toSetupRow(v fleet.SetupSettings) *setupRow {
+	if v == (fleet.SetupSettings{}) {
+		return nil
+	}
+	return &setupRow{v.ManualRelease, int64(v.Timeout / time.Second), v.HoldOnTimeout, v.ManualAgentInstall}
+}
+
+func (r *setupRow) settings() fleet.SetupSettings {
+	if r == nil {
+		return fleet.SetupSettings{}
+	}
+	return fleet.SetupSettings{ManualRelease: r.ManualRelease, Timeout: time.Duration(r.TimeoutSeconds) * time.Second, HoldOnTimeout: r.HoldOnTimeout,
+		ManualAgentInstall: r.ManualAgentInstall}
 }
 
 type updatesRow struct {
@@ -45,7 +69,7 @@ func (r *updatesRow) updates() fleet.OSUpdates {
 
 func packTeamSettings(v fleet.TeamSettings) ([]byte, error) {
 	return json.Marshal(teamSettingsRow{MacOSUpdates: toUpdatesRow(v.MacOSUpdates), IOSUpdates: toUpdatesRow(v.IOSUpdates),
-		IPadOSUpdates: toUpdatesRow(v.IPadOSUpdates)})
+		IPadOSUpdates: toUpdatesRow(v.IPadOSUpdates), Setup: toSetupRow(v.Setup)})
 }
 
 func unpackTeamSettings(body []byte) (fleet.TeamSettings, error) {
@@ -53,7 +77,8 @@ func unpackTeamSettings(body []byte) (fleet.TeamSettings, error) {
 	if err := json.Unmarshal(body, &r); err != nil {
 		return fleet.TeamSettings{}, fmt.Errorf("decode team settings: %w", err)
 	}
-	return fleet.TeamSettings{MacOSUpdates: r.MacOSUpdates.updates(), IOSUpdates: r.IOSUpdates.updates(), IPadOSUpdates: r.IPadOSUpdates.updates()}, nil
+	return fleet.TeamSettings{MacOSUpdates: r.MacOSUpdates.updates(), IOSUpdates: r.IOSUpdates.updates(), IPadOSUpdates: r.IPadOSUpdates.updates(),
+		Setup: r.Setup.settings()}, nil
 }
 
 const teamSelect = "SELECT t.id, t.name, t.description, t.settings, t.created_at, t.updated_at," +

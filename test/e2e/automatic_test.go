@@ -374,3 +374,54 @@ func TestTheProfileOfATeamIsDefinedAndAssigned(t *testing.T) {
 	}
 	changed()
 }
+
+// configured waits until a device is out of Setup Assistant.
+func (b *business) configured(t *testing.T, d *appledev.Device) {
+	t.Helper()
+	eventually(t, func() (bool, string) {
+		_, _ = d.Poll(t.Context())
+		s, err := b.api.HostSetup(t.Context(), b.host(t, d.Spec().Serial).ID)
+		return err == nil && s.Status == "done" && !d.AwaitingConfiguration(), fmt.Sprintf("%+v, %v", s, err)
+	})
+}
+
+func TestADeviceLeavesSetupAssistant(t *testing.T) {
+	t.Parallel()
+	eachBusiness(t, func(t *testing.T, b *business) {
+		ctx := t.Context()
+		d := b.buy(t, "ipad", 1)[0]
+		b.assigned(t, d)
+		if err := d.Boot(ctx); err != nil || !d.AwaitingConfiguration() {
+			t.Fatal(d.AwaitingConfiguration(), err)
+		}
+		b.configured(t, d)
+		if n := b.number(t, "SELECT COUNT(*) FROM commands WHERE request_type = 'DeviceConfigured'"); n != 1 {
+			t.Errorf("it was told %d times", n)
+		}
+		if err := b.api.ReleaseHost(ctx, b.host(t, d.Spec().Serial).ID); client.StatusOf(err) != http.StatusConflict {
+			t.Errorf("releasing it again: %v", err)
+		}
+		// Erased, it waits again, this time for a person.
+		yes := true
+		if _, err := b.api.ModifyConfig(ctx, apiv1.ConfigPatch{MDM: &apiv1.MDMConfigPatch{MacOSSetup: &apiv1.SetupExperiencePatch{EnableReleaseDeviceManually: &yes}}}, false); err != nil {
+			t.Fatal(err)
+		}
+		d.Wipe()
+		if err := d.Boot(ctx); err != nil {
+			t.Fatal(err)
+		}
+		id := b.host(t, d.Spec().Serial).ID
+		eventually(t, func() (bool, string) {
+			s, err := b.api.HostSetup(ctx, id)
+			return err == nil && s.Status == "held", fmt.Sprintf("%+v, %v", s, err)
+		})
+		if err := b.api.ReleaseHost(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+		b.configured(t, d)
+		s, err := b.api.HostSetup(ctx, id)
+		if err != nil || s.Outcome != "manual" || s.EndedAt == nil {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
+}

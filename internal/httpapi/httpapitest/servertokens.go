@@ -103,3 +103,21 @@ func (f *Assistants) Delete(context.Context, fleet.Actor, fleet.TeamID) error {
 	f.Current = nil
 	return nil
 }
+
+// Setups has a setup for the host with the key 7.
+type Setups struct{ Released fleet.HostID }
+
+// Setup is one that waits for two profiles.
+func (f *Setups) Setup(_ context.Context, host fleet.HostID) (*fleet.SetupFacts, error) {
+	if host != 7 {
+		return nil, fleet.Errorf(fleet.KindNotFound, "host %d did not wait", host)
+	}
+	return &fleet.SetupFacts{Setup: fleet.Setup{HostID: host, State: fleet.SetupWaiting, StartedAt: Now(),
+		Steps: []fleet.SetupStep{{Name: fleet.SetupStepItems, State: fleet.SetupStepWaiting, Since: Now(), Detail: "2 on their way"}}}}, nil
+}
+
+// Release remembers the host.
+func (f *Setups) Release(_ context.Context, _ fleet.Actor, host fleet.HostID) error {
+	f.Released = host
+	return nil
+}

@@ -1,0 +1,138 @@
+package setup
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+var start = time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC)
+
+// waiting is a Mac that waits since start, with everything on it.
+func waiting() fleet.SetupFacts {
+	return fleet.SetupFacts{Setup: fleet.Setup{EnrollmentID: 1, HostID: 2, State: fleet.SetupWaiting, StartedAt: start, Version: 1},
+		Host: fleet.Host{ID: 2, Platform: fleet.PlatformDarwin, HardwareSerial: "S"}, Enrolled: true, Awaiting: true, Planned: true}
+}
+
+func uuids() func() string {
+	n := 0
+	return func() string { n++; return fmt.Sprint("uuid-", n) }
+}
+
+func link(p *fleet.BootstrapPackage) string { return "https://x/" + p.Token }
+
+func answer(code int) []byte {
+	return fmt.Appendf(nil, `<?xml version="1.0"?><plist version="1.0"><dict><key>UDID</key><string>U</string><key>Status</key><string>Error</string>`+
+		`<key>ErrorChain</key><array><dict><key>ErrorCode</key><integer>%d</integer><key>ErrorDomain</key><string>MCMDMErrorDomain</string>`+
+		`<key>USEnglishDescription</key><string>No.</string></dict></array></dict></plist>`, code)
+}
+
+func TestWhatADeviceWaitsFor(t *testing.T) {
+	pkg := &fleet.BootstrapPackage{ID: 1, Name: "tools.pkg", Token: "t"}
+	for _, tt := range []struct {
+		name     string
+		after    time.Duration
+		change   func(*fleet.SetupFacts)
+		settings fleet.SetupSettings
+		state    fleet.SetupState
+		outcome  string
+		commands string
+		events   string
+	}{
+		{"everything is there", 0, func(*fleet.SetupFacts) {}, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "DeviceConfigured", "setup_released"},
+		{"nothing is planned yet", 0, func(f *fleet.SetupFacts) { f.Planned = false }, fleet.SetupSettings{}, fleet.SetupWaiting, "", "", ""},
+		{"profiles are on their way", 0, func(f *fleet.SetupFacts) { f.Pending = 2 }, fleet.SetupSettings{}, fleet.SetupWaiting, "", "", ""},
+		{"too long", 16 * time.Minute, func(f *fleet.SetupFacts) { f.Pending = 2 }, fleet.SetupSettings{}, fleet.SetupReleasing, TimedOut, "DeviceConfigured", "setup_timed_out"},
+		{"not too long for the team", 16 * time.Minute, func(f *fleet.SetupFacts) { f.Pending = 2 }, fleet.SetupSettings{Timeout: time.Hour}, fleet.SetupWaiting, "", "", ""},
+		{"too long, and held", 16 * time.Minute, func(f *fleet.SetupFacts) { f.Pending = 2 }, fleet.SetupSettings{HoldOnTimeout: true}, fleet.SetupHeld, "", "", "setup_held"},
+		{"a failed profile does not hold it", 0, func(f *fleet.SetupFacts) { f.Failed = 1 }, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "DeviceConfigured", "setup_released"},
+		{"a person releases", 0, func(*fleet.SetupFacts) {}, fleet.SetupSettings{ManualRelease: true}, fleet.SetupHeld, "", "", "setup_held"},
+		{"a person releases, however long it takes", 48 * time.Hour, func(f *fleet.SetupFacts) { f.Pending = 1 }, fleet.SetupSettings{ManualRelease: true}, fleet.SetupWaiting, "", "", ""},
+		{"the device went on", 0, func(f *fleet.SetupFacts) { f.Awaiting, f.Pending = false, 1 }, fleet.SetupSettings{}, fleet.SetupDone, ByDevice, "", "setup_done"},
+		{"a package", 0, func(f *fleet.SetupFacts) { f.Bootstrap = pkg }, fleet.SetupSettings{}, fleet.SetupWaiting, "", "InstallEnterpriseApplication", ""},
+		{"a package is installing", 0, func(f *fleet.SetupFacts) { f.Bootstrap, f.Setup.BootstrapCommand = pkg, 7 }, fleet.SetupSettings{}, fleet.SetupWaiting, "", "", ""},
+		{"a package is there", 0, func(f *fleet.SetupFacts) {
+			f.Bootstrap, f.Setup.BootstrapCommand, f.BootstrapStatus = pkg, 7, fleet.CommandAcknowledged
+		}, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "DeviceConfigured", "setup_released"},
+		{"a package failed", 0, func(f *fleet.SetupFacts) {
+			f.Bootstrap, f.Setup.BootstrapCommand, f.BootstrapStatus, f.BootstrapAnswer = pkg, 7, fleet.CommandError, answer(1)
+		}, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "DeviceConfigured", "setup_released"},
+		{"an iPad gets no package", 0, func(f *fleet.SetupFacts) { f.Bootstrap, f.Host.Platform = pkg, fleet.PlatformIPadOS }, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "DeviceConfigured", "setup_released"},
+		{"neither does a migrating Mac", 0, func(f *fleet.SetupFacts) { f.Bootstrap, f.Migrating = pkg, true }, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "DeviceConfigured", "setup_released"},
+		{"it was told", 0, func(f *fleet.SetupFacts) { f.Setup.State, f.Setup.Outcome = fleet.SetupReleasing, TimedOut }, fleet.SetupSettings{}, fleet.SetupReleasing, TimedOut, "", ""},
+		{"it answered", 0, func(f *fleet.SetupFacts) {
+			f.Setup.State, f.Setup.Outcome, f.ReleaseStatus = fleet.SetupReleasing, Complete, fleet.CommandAcknowledged
+		}, fleet.SetupSettings{}, fleet.SetupDone, Complete, "", "setup_done"},
+		{"it does not wait", 0, func(f *fleet.SetupFacts) {
+			f.Setup.State, f.Setup.Outcome, f.ReleaseStatus, f.ReleaseAnswer = fleet.SetupReleasing, Complete, fleet.CommandError, answer(12067)
+		}, fleet.SetupSettings{}, fleet.SetupDone, ByDevice, "", "setup_done"},
+		{"it refuses", 0, func(f *fleet.SetupFacts) {
+			f.Setup.State, f.Setup.Outcome, f.Setup.Tries, f.ReleaseStatus, f.ReleaseAnswer = fleet.SetupReleasing, Complete, 1, fleet.CommandError, answer(1)
+		}, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "", ""},
+		{"it refused, and is told again", time.Hour, func(f *fleet.SetupFacts) {
+			f.Setup.State, f.Setup.Outcome, f.Setup.Tries, f.Setup.NextAt, f.ReleaseStatus, f.ReleaseAnswer = fleet.SetupReleasing, Complete, 1, start.Add(time.Minute), fleet.CommandError, answer(1)
+		}, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "DeviceConfigured", ""},
+		{"it refuses again and again", time.Hour, func(f *fleet.SetupFacts) {
+			f.Setup.State, f.Setup.Outcome, f.Setup.Tries, f.Setup.NextAt, f.ReleaseStatus, f.ReleaseAnswer = fleet.SetupReleasing, Complete, maxTries, start.Add(time.Minute), fleet.CommandError, answer(1)
+		}, fleet.SetupSettings{}, fleet.SetupHeld, Complete, "", "setup_held"},
+		{"it is over", time.Hour, func(f *fleet.SetupFacts) { f.Setup.State = fleet.SetupDone }, fleet.SetupSettings{}, fleet.SetupDone, "", "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := waiting()
+			tt.change(&f)
+			c, err := Decide(f, tt.settings, link, uuids(), start.Add(tt.after))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var commands, events []string
+			for _, cmd := range []*fleet.Command{c.Bootstrap, c.Release} {
+				if cmd != nil {
+					commands = append(commands, cmd.RequestType)
+				}
+			}
+			for _, e := range c.Events {
+				events = append(events, string(e.Kind))
+			}
+			if c.Setup.State != tt.state || c.Setup.Outcome != tt.outcome || strings.Join(commands, " ") != tt.commands || strings.Join(events, " ") != tt.events {
+				t.Errorf("%s %q, commands %v, events %v", c.Setup.State, c.Setup.Outcome, commands, events)
+			}
+		})
+	}
+}
+
+func TestStepsTellWhatIsMissing(t *testing.T) {
+	f := waiting()
+	f.Pending = 2
+	c, err := Decide(f, fleet.SetupSettings{}, link, uuids(), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Setup = c.Setup
+	c, err = Decide(f, fleet.SetupSettings{}, link, uuids(), start.Add(16*time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := c.Setup.Steps[0]; s.Name != fleet.SetupStepItems || s.State != fleet.SetupStepWaiting || !s.Since.Equal(start) {
+		t.Errorf("%+v", s)
+	}
+	if details := string(c.Events[0].Details); !strings.Contains(details, `"profiles":"2 on their way"`) || !strings.Contains(details, `"serial":"S"`) {
+		t.Error(details)
+	}
+}
+
+func TestAPersonReleases(t *testing.T) {
+	for state, fails := range map[fleet.SetupState]bool{fleet.SetupWaiting: false, fleet.SetupHeld: false, fleet.SetupReleasing: true, fleet.SetupDone: true} {
+		f := waiting()
+		f.Setup.State = state
+		c, err := Release(f, fleet.Actor{Name: "Ada"}, uuids(), start)
+		if fails != (fleet.KindOf(err) == fleet.KindConflict) || fails != (c.Release == nil) {
+			t.Errorf("%s: %v", state, err)
+		}
+		if !fails && (c.Setup.Outcome != Manual || c.Events[0].Actor.Name != "Ada") {
+			t.Errorf("%s: %+v", state, c)
+		}
+	}
+}

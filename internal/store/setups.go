@@ -1,0 +1,252 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+// Setups keeps what happens to devices in Setup Assistant.
+type Setups struct{ db *DB }
+
+// NewSetups returns the setups of db.
+func NewSetups(db *DB) *Setups { return &Setups{db} }
+
+var setupCols = []string{"enrollment_id", "host_id", "state", "started_at", "ended_at", "steps", "outcome", "bootstrap_command",
+	"release_command", "tries", "next_at", "version"}
+
+// stepRow is the stored form of a step. Fields are only ever added.
+type stepRow struct {
+	Name, State, Detail string
+	Since               int64
+}
+
+func packSteps(steps []fleet.SetupStep) ([]byte, error) {
+	rows := make([]stepRow, 0, len(steps))
+	for _, s := range steps {
+		rows = append(rows, stepRow{s.Name, string(s.State), s.Detail, micros(s.Since)})
+	}
+	return json.Marshal(rows)
+}
+
+func unpackSteps(body []byte) ([]fleet.SetupStep, error) {
+	var rows []stepRow
+	if err := json.Unmarshal(body, &rows); err != nil {
+		return nil, fmt.Errorf("decode steps of a setup: %w", err)
+	}
+	steps := make([]fleet.SetupStep, 0, len(rows))
+	for _, r := range rows {
+		steps = append(steps, fleet.SetupStep{Name: r.Name, State: fleet.SetupStepState(r.State), Detail: r.Detail, Since: timeOf(r.Since)})
+	}
+	return steps, nil
+}
+
+func setupValues(v *fleet.Setup) ([]any, error) {
+	steps, err := packSteps(v.Steps)
+	if err != nil {
+		return nil, err
+	}
+	return []any{int64(v.EnrollmentID), int64(v.HostID), int64(v.State), micros(v.StartedAt), micros(v.EndedAt), steps, clip(v.Outcome, 40),
+		int64(v.BootstrapCommand), int64(v.ReleaseCommand), v.Tries, micros(v.NextAt), v.Version}, nil
+}
+
+// beginSetup notes that a device waits from now on.
+func (s *session) beginSetup(e *fleet.Enrollment) error {
+	row, err := setupValues(&fleet.Setup{EnrollmentID: e.ID, HostID: e.HostID, State: fleet.SetupWaiting, StartedAt: s.db.clock(), Version: 1})
+	if err != nil {
+		return err
+	}
+	return s.upsertRows("setups", setupCols, 1, [][]any{row})
+}
+
+// forgetSetup ends what an enrollment waited for: it is off, or began anew.
+func (s *session) forgetSetup(e *fleet.Enrollment) error {
+	return s.exec("DELETE FROM setups WHERE enrollment_id = ?", int64(e.ID))
+}
+
+var setupSelect = "SELECT su." + strings.Join(setupCols, ", su.") + ", e.state, e.awaiting_configuration, e.kind," +
+	" COALESCE(br.status, 0), br.result, COALESCE(rr.status, 0), rr.result" +
+	" FROM setups su JOIN enrollments e ON e.id = su.enrollment_id" +
+	" LEFT JOIN command_results br ON br.command_id = su.bootstrap_command AND br.enrollment_id = su.enrollment_id" +
+	" LEFT JOIN command_results rr ON rr.command_id = su.release_command AND rr.enrollment_id = su.enrollment_id"
+
+func scanSetup(rows *sql.Rows) (fleet.SetupFacts, error) {
+	var f fleet.SetupFacts
+	var started, ended, next int64
+	var steps []byte
+	var state fleet.EnrollmentState
+	v := &f.Setup
+	err := rows.Scan(&v.EnrollmentID, &v.HostID, &v.State, &started, &ended, &steps, &v.Outcome, &v.BootstrapCommand, &v.ReleaseCommand, &v.Tries, &next,
+		&v.Version, &state, &f.Awaiting, &f.Kind, &f.BootstrapStatus, &f.BootstrapAnswer, &f.ReleaseStatus, &f.ReleaseAnswer)
+	if err != nil {
+		return f, err
+	}
+	v.StartedAt, v.EndedAt, v.NextAt = timeOf(started), timeOf(ended), timeOf(next)
+	f.Enrolled = state == fleet.EnrollmentOn
+	v.Steps, err = unpackSteps(steps)
+	return f, err
+}
+
+// Open reads the facts of setups that are not done and whose time has come,
+// those after a key in its order.
+func (t *Setups) Open(ctx context.Context, now time.Time, after fleet.EnrollmentID, limit int) ([]fleet.SetupFacts, error) {
+	s := t.db.view(ctx)
+	list, err := collect(s, scanSetup, setupSelect+" WHERE su.state IN (?, ?, ?) AND su.enrollment_id > ? AND su.next_at <= ? AND e.state = ? ORDER BY su.enrollment_id LIMIT ?",
+		int64(fleet.SetupWaiting), int64(fleet.SetupHeld), int64(fleet.SetupReleasing), int64(after), micros(now), int64(fleet.EnrollmentOn), limit)
+	if err != nil {
+		return nil, err
+	}
+	return list, s.setupFacts(list)
+}
+
+// OfHost reads the facts of a host's newest setup; nil: it never waited.
+func (t *Setups) OfHost(ctx context.Context, host fleet.HostID) (*fleet.SetupFacts, error) {
+	s := t.db.view(ctx)
+	list, err := collect(s, scanSetup, setupSelect+" WHERE su.host_id = ? ORDER BY su.started_at DESC LIMIT 1", int64(host))
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return &list[0], s.setupFacts(list)
+}
+
+// setupFacts fills in what follows from the hosts.
+func (s *session) setupFacts(list []fleet.SetupFacts) error {
+	if len(list) == 0 {
+		return nil
+	}
+	byHost := make(map[fleet.HostID]*fleet.SetupFacts, len(list))
+	var keys []any
+	for i := range list {
+		byHost[list[i].Setup.HostID] = &list[i]
+		keys = append(keys, int64(list[i].Setup.HostID))
+	}
+	in, args := inList(keys)
+	hosts, err := collect(s, scanHost, hostSelect+" WHERE h.id IN "+in, args...)
+	if err != nil {
+		return err
+	}
+	for _, h := range hosts {
+		byHost[h.ID].Host = h
+	}
+	if err := s.setupItems(byHost, in, args); err != nil {
+		return err
+	}
+	if err := s.setupMigrations(byHost, in, args); err != nil {
+		return err
+	}
+	return s.setupPackages(list)
+}
+
+// setupItems counts what is under way on device channels. A host was planned
+// when nothing of its scope is newer and its time has not come again.
+func (s *session) setupItems(byHost map[fleet.HostID]*fleet.SetupFacts, in string, args []any) error {
+	type row struct {
+		host            fleet.HostID
+		planned         bool
+		pending, failed int
+	}
+	list, err := collect(s, func(r *sql.Rows) (v row, err error) { return v, r.Scan(&v.host, &v.planned, &v.pending, &v.failed) },
+		"SELECT hs.host_id, hs.revision >= COALESCE((SELECT sc.revision FROM scopes sc WHERE sc.team_id = hs.team_id), 0) AND (hs.due_at = 0 OR hs.due_at > ?),"+
+			" COALESCE(SUM(CASE WHEN hi.status = ? THEN 1 ELSE 0 END), 0), COALESCE(SUM(CASE WHEN hi.status = ? THEN 1 ELSE 0 END), 0)"+
+			" FROM host_states hs LEFT JOIN (SELECT x.host_id AS host_id, x.status AS status FROM host_items x JOIN items i ON i.id = x.item_id WHERE i.scope = ? AND x.host_id IN "+in+") hi"+
+			" ON hi.host_id = hs.host_id WHERE hs.host_id IN "+in+" GROUP BY hs.host_id, hs.revision, hs.team_id, hs.due_at",
+		append(append([]any{s.db.now(), int64(fleet.ItemPending), int64(fleet.ItemFailed), int64(fleet.ScopeSystem)}, args...), args...)...)
+	for _, v := range list {
+		f := byHost[v.host]
+		f.Planned, f.Pending, f.Failed = v.planned, v.pending, v.failed
+	}
+	return err
+}
+
+// setupMigrations finds hosts that Apple says migrate from another server.
+func (s *session) setupMigrations(byHost map[fleet.HostID]*fleet.SetupFacts, in string, args []any) error {
+	type row struct {
+		host fleet.HostID
+		body []byte
+	}
+	list, err := collect(s, func(r *sql.Rows) (v row, err error) { return v, r.Scan(&v.host, &v.body) },
+		"SELECT host_id, body FROM ade_devices WHERE deleted_at = 0 AND host_id IN "+in, args...)
+	if err != nil {
+		return err
+	}
+	for _, v := range list {
+		d, err := unpackDevice("", v.body)
+		if err != nil {
+			return err
+		}
+		byHost[v.host].Migrating = !d.MigrationDeadline.IsZero()
+	}
+	return nil
+}
+
+// setupPackages finds the packages of the hosts' teams.
+func (s *session) setupPackages(list []fleet.SetupFacts) error {
+	teams := map[fleet.TeamID]bool{}
+	var keys []any
+	for i := range list {
+		if id := list[i].Host.TeamID; !teams[id] {
+			teams[id] = true
+			keys = append(keys, int64(id))
+		}
+	}
+	in, args := inList(keys)
+	packages, err := collect(s, scanPackage, packageSelect+" WHERE ready = TRUE AND team_id IN "+in, args...)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		for n := range packages {
+			if packages[n].TeamID == list[i].Host.TeamID {
+				list[i].Bootstrap = &packages[n]
+			}
+		}
+	}
+	return nil
+}
+
+// Save writes a decision with its commands and events, unless the setup
+// changed since its facts were read; then it reports false.
+func (t *Setups) Save(ctx context.Context, c *fleet.SetupChange) (saved bool, err error) {
+	err = t.db.update(ctx, func(s *session) error {
+		v := c.Setup
+		n, err := s.changed("UPDATE setups SET version = version + 1 WHERE enrollment_id = ? AND version = ?", int64(v.EnrollmentID), v.Version)
+		if saved = n > 0; err != nil || !saved {
+			return err
+		}
+		v.Version++
+		for _, q := range []struct {
+			cmd *fleet.Command
+			to  *fleet.CommandID
+		}{{c.Bootstrap, &v.BootstrapCommand}, {c.Release, &v.ReleaseCommand}} {
+			if q.cmd == nil {
+				continue
+			}
+			if err := s.enqueue(q.cmd, []fleet.Target{{EnrollmentID: v.EnrollmentID, Host: fleet.HostRef{ID: v.HostID}}}); err != nil {
+				return err
+			}
+			*q.to = q.cmd.ID
+		}
+		row, err := setupValues(&v)
+		if err != nil {
+			return err
+		}
+		if err := s.upsertRows("setups", setupCols, 1, [][]any{row}); err != nil {
+			return err
+		}
+		if v.State == fleet.SetupDone {
+			if err := s.exec("UPDATE enrollments SET awaiting_configuration = FALSE WHERE id = ?", int64(v.EnrollmentID)); err != nil {
+				return err
+			}
+		}
+		return s.appendEvents(c.Events...)
+	})
+	if err != nil {
+		return false, fmt.Errorf("save the setup of enrollment %d: %w", c.Setup.EnrollmentID, err)
+	}
+	return saved, nil
+}
