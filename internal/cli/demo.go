@@ -37,6 +37,8 @@ const (
 	demoFreeOneIn = 8
 	failingWait   = 15 * time.Second
 	failingPause  = 200 * time.Millisecond
+	demoSync      = 2 * time.Second // Apple is on this machine
+	demoDelivery  = 8 * time.Second // from buying a device to switching it on
 	demoDownload  = 1_000_000 // enrollment profiles an hour: everyone is one address here
 )
 
@@ -92,23 +94,29 @@ func (c *cli) demo(ctx context.Context, f demoFlags) (err error) {
 		return fmt.Errorf("start the simulated push service: %w", err)
 	}
 	defer func() { err = errors.Join(err, push.Close()) }()
-	server, wait, err := c.demoServer(ctx, f, push)
+	shop := &shop{}
+	apple, err := appleserver.StartEnrollment(ctx, appleserver.EnrollmentOptions{OnBuy: shop.sold})
+	if err != nil {
+		return fmt.Errorf("start the simulated enrollment service: %w", err)
+	}
+	defer func() { err = errors.Join(err, apple.Close()) }()
+	server, wait, err := c.demoServer(ctx, f, push, apple)
 	if err != nil {
 		return err
 	}
-	story, err := c.demoStory(f, server, push)
+	story, err := c.demoStory(f, server, push, apple)
 	if err != nil {
 		stop()
 		return errors.Join(err, wait())
 	}
-	err = c.play(ctx, f, server, push, story)
+	err = c.play(ctx, f, server, push, apple, shop, story)
 	stop()
 	story.Wait()
 	return errors.Join(err, wait())
 }
 
 // demoServer starts the server and returns its URL once it answers.
-func (c *cli) demoServer(ctx context.Context, f demoFlags, push *appleserver.Push) (string, func() error, error) {
+func (c *cli) demoServer(ctx context.Context, f demoFlags, push *appleserver.Push, apple *appleserver.Enrollment) (string, func() error, error) {
 	roots := filepath.Join(f.dataDir, "simulated-apns.pem")
 	if err := os.WriteFile(roots, push.RootPEM(), 0o600); err != nil {
 		return "", nil, err
@@ -122,6 +130,11 @@ func (c *cli) demoServer(ctx context.Context, f demoFlags, push *appleserver.Pus
 	}
 	settings := config.Config{DataDir: f.dataDir}.WithDefaults()
 	settings.Apple.APNSURL, settings.Apple.APNSRootCAFile = push.URL(), roots
+	devices := filepath.Join(f.dataDir, "simulated-devices.pem")
+	if err := os.WriteFile(devices, apple.DeviceAuthority().PEM(), 0o600); err != nil {
+		return "", nil, errors.Join(err, listener.Close())
+	}
+	settings.Apple.DEPURL, settings.Apple.DeviceCAFile, settings.Apple.DEPSyncEvery = apple.URL(), devices, demoSync
 	settings.Limits.EnrollmentsPerHour = demoDownload
 	settings.Limits.CommandTargets = demoDownload
 	logFile, err := os.OpenFile(filepath.Join(f.dataDir, "server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -142,12 +155,12 @@ func (c *cli) demoServer(ctx context.Context, f demoFlags, push *appleserver.Pus
 	return "http://" + listener.Addr().String(), func() error { return <-done }, nil
 }
 
-func (c *cli) demoStory(f demoFlags, server string, push *appleserver.Push) (*scenario.Story, error) {
+func (c *cli) demoStory(f demoFlags, server string, push *appleserver.Push, apple *appleserver.Enrollment) (*scenario.Story, error) {
 	connection, err := client.New(client.Options{Address: server, UserAgent: "muster/" + c.Version.Version})
 	if err != nil {
 		return nil, err
 	}
-	o := scenario.Options{Client: connection, Server: server, Push: push, Devices: f.devices, Seed: demoSeed,
+	o := scenario.Options{Client: connection, Server: server, Push: push, Apple: apple, Devices: f.devices, Seed: demoSeed,
 		Email: demoEmail, Password: demoPassword, KeyPool: demoKeys, Mix: appledev.Mix{FreeOneIn: demoFreeOneIn}, Progress: c.storyProgress()}
 	if f.verbose {
 		o.OnEvent = c.deviceEvents()
@@ -198,7 +211,7 @@ func (c *cli) deviceEvents() func(appledev.Event) {
 }
 
 // play runs the story: to its end with --check, else until it is stopped.
-func (c *cli) play(ctx context.Context, f demoFlags, server string, push *appleserver.Push, story *scenario.Story) error {
+func (c *cli) play(ctx context.Context, f demoFlags, server string, push *appleserver.Push, apple *appleserver.Enrollment, shop *shop, story *scenario.Story) error {
 	if err := story.Prepare(ctx); err != nil {
 		if f.check {
 			return errors.Join(err, c.summary(story))
@@ -212,10 +225,27 @@ func (c *cli) play(ctx context.Context, f demoFlags, server string, push *apples
 		}
 		return err
 	}
-	if f.check {
-		return errors.Join(story.Check(ctx), c.summary(story))
+	if err := story.Business(ctx); err != nil {
+		if f.check {
+			return errors.Join(err, c.summary(story))
+		}
+		return err
 	}
-	forget, err := c.demoHandOver(f, server, push, story)
+	if f.check {
+		return errors.Join(story.Check(ctx), story.CheckBusiness(ctx), c.summary(story))
+	}
+	shop.deliver(func(bought []appleserver.Bought) {
+		// There is time to see them pending.
+		time.AfterFunc(demoDelivery, func() {
+			if ctx.Err() != nil {
+				return
+			}
+			if _, err := story.Unbox(bought); err != nil {
+				fmt.Fprintln(c.Err, "a device could not be switched on:", err)
+			}
+		})
+	})
+	forget, err := c.demoHandOver(f, server, push, apple, story)
 	if err != nil {
 		return err
 	}
@@ -243,6 +273,7 @@ type runningDemo struct {
 	Server    string `json:"server"`
 	EnrollURL string `json:"enroll_url"`
 	WakeURL   string `json:"wake_url"`
+	AppleURL  string `json:"apple_url"` // where devices are bought
 	Config    string `json:"config"`
 	PID       int    `json:"pid"`
 }
@@ -257,7 +288,7 @@ func (c *cli) demoStateFile() (string, error) {
 
 // demoHandOver logs a context in, leaves word for `muster sim`, and tells the
 // person what to do next.
-func (c *cli) demoHandOver(f demoFlags, server string, push *appleserver.Push, story *scenario.Story) (forget func(), err error) {
+func (c *cli) demoHandOver(f demoFlags, server string, push *appleserver.Push, apple *appleserver.Enrollment, story *scenario.Story) (forget func(), err error) {
 	contexts := filepath.Join(f.dataDir, "client.yml")
 	demo := *c
 	demo.configFile, demo.context = contexts, "default"
@@ -268,7 +299,7 @@ func (c *cli) demoHandOver(f demoFlags, server string, push *appleserver.Push, s
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(runningDemo{Server: server, EnrollURL: story.EnrollURL, WakeURL: push.WakeURL(), Config: contexts, PID: os.Getpid()})
+	body, err := json.Marshal(runningDemo{Server: server, EnrollURL: story.EnrollURL, WakeURL: push.WakeURL(), AppleURL: apple.AdminURL(), Config: contexts, PID: os.Getpid()})
 	if err != nil {
 		return nil, err
 	}
@@ -314,10 +345,12 @@ In another terminal, paste:
   %s get mdm-commands --host %s
   %s get mdm-command-results --id <the id that run-command printed>
   %s sim apple --count 200
+  %s sim buy ipad --count 20
+  %s get hosts --mdm-pending
 
 Ctrl-C ends the demo.
 `, len(story.Fleet.Devices), server, server, demoEmail, demoPassword, contexts,
-		self, self, serial, self, self, kiosk, scenario.KioskProfile, self, serial, command, self, serial, self, self)
+		self, self, serial, self, self, kiosk, scenario.KioskProfile, self, serial, command, self, serial, self, self, self, self)
 }
 
 // failingHost waits a moment for the demo's item that fails.

@@ -24,7 +24,7 @@ const (
 )
 
 func (c *cli) simCommand() *cobra.Command {
-	return group("sim", "Simulate devices, and play scenarios with them", c.simAppleCommand(), c.simAPNsCommand(), c.simLoadCommand(), c.simListCommand(), c.simRunCommand())
+	return group("sim", "Simulate devices, and play scenarios with them", c.simAppleCommand(), c.simBuyCommand(), c.simAPNsCommand(), c.simLoadCommand(), c.simListCommand(), c.simRunCommand())
 }
 
 type simAppleFlags struct {

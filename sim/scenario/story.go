@@ -30,9 +30,11 @@ const Topic = "com.apple.mgmt.External.5a17d2b0-0000-4000-8000-6d7573746572"
 
 // Options of a story.
 type Options struct {
-	Client   *client.Client // not logged in yet
-	Server   string         // base URL
-	Push     *appleserver.Push
+	Client *client.Client // not logged in yet
+	Server string         // base URL
+	Push   *appleserver.Push
+	// Apple is the device enrollment service; nil: there is none.
+	Apple    *appleserver.Enrollment
 	Devices  int
 	Seed     uint64
 	Email    string
@@ -69,10 +71,19 @@ type Story struct {
 	EnrollURL string
 	Steps     []Step
 
+	// ServerToken is that of the device enrollment service, once connected.
+	ServerToken apiv1.ServerToken
+
 	devices *http.Client
-	alive   context.Context // while it lasts, devices run
-	timeout time.Duration   // of a step; 0: stepTimeout
-	wg      sync.WaitGroup
+	device  appledev.Options     // of every device
+	boxes   []appleserver.Bought // not switched on yet
+
+	mu          sync.Mutex // guards what follows
+	appleServer string     // at Apple
+	bought      []*appledev.Device
+	alive       context.Context // while it lasts, devices run
+	timeout     time.Duration   // of a step; 0: stepTimeout
+	wg          sync.WaitGroup
 }
 
 // New prepares a story.
@@ -89,7 +100,8 @@ func New(o Options) (*Story, error) {
 		}
 		options.Keys = pool
 	}
-	return &Story{o: o, devices: devices, Fleet: appledev.NewPopulation(o.Seed, o.Devices, o.Mix, options)}, nil
+	options.Library = new(appledev.Library)
+	return &Story{o: o, devices: devices, device: options, Fleet: appledev.NewPopulation(o.Seed, o.Devices, o.Mix, options)}, nil
 }
 
 // step runs and records one step.
@@ -500,7 +512,13 @@ func (s *Story) reenroll(ctx context.Context, d *appledev.Device) error {
 // Live lets the devices run, woken by pushes, until ctx ends. Wait waits for
 // them.
 func (s *Story) Live(ctx context.Context) {
+	s.mu.Lock()
 	s.alive = ctx
+	waiting := slices.Clone(s.bought)
+	s.mu.Unlock()
+	for _, d := range waiting {
+		s.keep(d)
+	}
 	for _, d := range s.Fleet.Devices {
 		s.keep(d)
 	}
