@@ -39,7 +39,7 @@ const (
 	failingPause  = 200 * time.Millisecond
 	demoSync      = 2 * time.Second // Apple is on this machine
 	demoDelivery  = 8 * time.Second // from buying a device to switching it on
-	demoDownload  = 1_000_000 // enrollment profiles an hour: everyone is one address here
+	demoDownload  = 1_000_000       // enrollment profiles an hour: everyone is one address here
 )
 
 type demoFlags struct {

@@ -118,7 +118,12 @@ func (c *cli) simRun(ctx context.Context, name string, f simRunFlags) (err error
 		return fmt.Errorf("start the simulated push service: %w", err)
 	}
 	defer func() { err = errors.Join(err, push.Close()) }()
-	group, err := startReplicas(ctx, dir, f, push)
+	apple, err := appleserver.StartEnrollment(ctx, appleserver.EnrollmentOptions{})
+	if err != nil {
+		return fmt.Errorf("start the simulated enrollment service: %w", err)
+	}
+	defer func() { err = errors.Join(err, apple.Close()) }()
+	group, err := startReplicas(ctx, dir, f, push, apple)
 	if err != nil {
 		return err
 	}
@@ -127,7 +132,7 @@ func (c *cli) simRun(ctx context.Context, name string, f simRunFlags) (err error
 	if err != nil {
 		return err
 	}
-	story, err := scenario.New(scenario.Options{Client: connection, Server: group.url, Push: push, Devices: f.devices, Seed: f.seed, KeyPool: simKeys,
+	story, err := scenario.New(scenario.Options{Client: connection, Server: group.url, Push: push, Apple: apple, Devices: f.devices, Seed: f.seed, KeyPool: simKeys,
 		Email: scenarioEmail, Password: demoPassword, Progress: c.storyProgress(), Restart: group.restart, Kills: f.kills})
 	if err != nil {
 		return err
@@ -154,9 +159,9 @@ type replica struct {
 	name string
 }
 
-func startReplicas(ctx context.Context, dir string, f simRunFlags, push *appleserver.Push) (*replicas, error) {
-	roots := filepath.Join(dir, "apns.pem")
-	if err := os.WriteFile(roots, push.RootPEM(), 0o600); err != nil {
+func startReplicas(ctx context.Context, dir string, f simRunFlags, push *appleserver.Push, apple *appleserver.Enrollment) (*replicas, error) {
+	roots, authority := filepath.Join(dir, "apns.pem"), filepath.Join(dir, "devices.pem")
+	if err := errors.Join(os.WriteFile(roots, push.RootPEM(), 0o600), os.WriteFile(authority, apple.DeviceAuthority().PEM(), 0o600)); err != nil {
 		return nil, err
 	}
 	g := &replicas{dir: dir, done: make(chan struct{})}
@@ -166,6 +171,7 @@ func startReplicas(ctx context.Context, dir string, f simRunFlags, push *applese
 		}
 	}
 	g.env = append(g.env, "MUSTER_DATA_DIR="+filepath.Join(dir, "data"), "MUSTER_APPLE_APNS_URL="+push.URL(), "MUSTER_APPLE_APNS_ROOT_CA_FILE="+roots,
+		"MUSTER_APPLE_DEP_URL="+apple.URL(), "MUSTER_APPLE_DEVICE_CA_FILE="+authority, "MUSTER_APPLE_DEP_SYNC_EVERY=1s",
 		"MUSTER_LIMITS_ENROLLMENTS_PER_HOUR=1000000", "MUSTER_LOG_FORMAT=text")
 	if f.databaseURL != "" {
 		key := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("simulated!", 4)[:32])) // guards nothing: the fleet is simulated

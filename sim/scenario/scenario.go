@@ -21,29 +21,41 @@ type Scenario struct {
 	// Timeout of the play after its fleet has enrolled.
 	Timeout time.Duration
 	play    func(ctx context.Context, s *Story) error
+	// Bought: its devices come from Apple's device enrollment service, and
+	// nothing is enrolled before the play.
+	Bought bool
 }
 
 // Scenarios lists all of them.
 func Scenarios() []Scenario {
 	const short = 2 * time.Minute
 	return []Scenario{
-		{"converge", "a whole fleet, some of it flaky or offline, ends up verified with nothing left pending", 100, 15 * time.Minute, converge},
-		{"lost-acknowledgement", "devices install and their answers get lost", 6, short, lostAcknowledgement},
-		{"notnow-alone", "the only command in the queue is answered NotNow", 6, short, notNowAlone},
-		{"drift-by-hand", "somebody removes managed profiles by hand", 6, short, driftByHand},
-		{"rejected-payload", "devices refuse a payload: the reason is told, and a new version repairs it", 6, short, rejectedPayload},
-		{"lying-device", "devices acknowledge and do not install", 6, short, lyingDevice},
-		{"offline", "devices are offline while everything changes twice", 6, short, offline},
-		{"reenrollment", "devices are wiped while profiles are under way", 6, short, reenrollment},
-		{"team-move", "hosts move to a team that has the same profile", 6, short, teamMove},
-		{"unknown-label", "an exclude label is not known yet: nothing is installed on ignorance", 6, short, unknownLabel},
-		{"missing-variable", "a custom secret is missing, then set, then changed", 6, short, missingVariable},
-		{"changed-scope", "a profile's labels change and change back", 6, short, changedScope},
-		{"user-channel", "profiles for users of Macs go through their channel", 12, short, userChannel},
-		{"token-stability", "a declaration token stays the same until something changes", 6, short, tokenStability},
-		{"missing-asset", "a declaration names an asset that is not there", 6, short, missingAsset},
-		{"rollout-halt", "a bad version is halted by its error budget, and rolled back", 40, 5 * time.Minute, rolloutHalt},
-		{"empty-filter", "a filter that selects by nothing moves nobody", 6, short, emptyFilter},
+		{"converge", "a whole fleet, some of it flaky or offline, ends up verified with nothing left pending", 100, 15 * time.Minute, converge, false},
+		{"lost-acknowledgement", "devices install and their answers get lost", 6, short, lostAcknowledgement, false},
+		{"notnow-alone", "the only command in the queue is answered NotNow", 6, short, notNowAlone, false},
+		{"drift-by-hand", "somebody removes managed profiles by hand", 6, short, driftByHand, false},
+		{"rejected-payload", "devices refuse a payload: the reason is told, and a new version repairs it", 6, short, rejectedPayload, false},
+		{"lying-device", "devices acknowledge and do not install", 6, short, lyingDevice, false},
+		{"offline", "devices are offline while everything changes twice", 6, short, offline, false},
+		{"reenrollment", "devices are wiped while profiles are under way", 6, short, reenrollment, false},
+		{"team-move", "hosts move to a team that has the same profile", 6, short, teamMove, false},
+		{"unknown-label", "an exclude label is not known yet: nothing is installed on ignorance", 6, short, unknownLabel, false},
+		{"missing-variable", "a custom secret is missing, then set, then changed", 6, short, missingVariable, false},
+		{"changed-scope", "a profile's labels change and change back", 6, short, changedScope, false},
+		{"user-channel", "profiles for users of Macs go through their channel", 12, short, userChannel, false},
+		{"token-stability", "a declaration token stays the same until something changes", 6, short, tokenStability, false},
+		{"missing-asset", "a declaration names an asset that is not there", 6, short, missingAsset, false},
+		{"rollout-halt", "a bad version is halted by its error budget, and rolled back", 40, 5 * time.Minute, rolloutHalt, false},
+		{"empty-filter", "a filter that selects by nothing moves nobody", 6, short, emptyFilter, false},
+		{"ade-return", "devices are erased, and enroll by themselves without their hosts being deleted", 6, short, adeReturn, true},
+		{"ade-same-serial", "a second device has the serial number of the first", 1, short, adeSameSerial, true},
+		{"ade-same-cursor", "Apple gives the same cursor again and again", 6, short, adeSameCursor, true},
+		{"ade-operations", "one device is added, modified and deleted on one page, which repeats devices", 3, short, adeOperations, true},
+		{"ade-many", "more devices than one call may have, while the server is killed between pages", 2500, 3 * time.Minute, adeMany, true},
+		{"ade-throttled", "Apple throttles the assignment of profiles", 6, short, adeThrottled, true},
+		{"ade-terms", "Apple's terms are not signed", 6, short, adeTerms, true},
+		{"ade-token-expired", "the server token expires, and is renewed", 6, short, adeTokenExpired, true},
+		{"setup-timeout", "devices never answer what they wait for in Setup Assistant", 3, 4 * time.Minute, setupTimeout, true},
 	}
 }
 
@@ -62,7 +74,7 @@ func Find(name string) (Scenario, error) {
 // Play enrolls the fleet, lets it live, and plays the scenario. The story's
 // steps tell how it went.
 func (sc Scenario) Play(ctx context.Context, s *Story) error {
-	if err := s.Prepare(ctx); err != nil {
+	if err := sc.prepare(ctx, s); err != nil {
 		return err
 	}
 	alive, stop := context.WithCancel(ctx)
@@ -76,6 +88,18 @@ func (sc Scenario) Play(ctx context.Context, s *Story) error {
 	return s.step(ctx, sc.Name+": "+sc.Summary, func(ctx context.Context) (string, error) {
 		return fmt.Sprintf("%d devices", len(s.Fleet.Devices)), sc.play(ctx, s)
 	})
+}
+
+// prepare is what comes before the play.
+func (sc Scenario) prepare(ctx context.Context, s *Story) error {
+	if !sc.Bought {
+		return s.Prepare(ctx)
+	}
+	s.Fleet.Devices = nil
+	if err := s.Open(ctx); err != nil {
+		return err
+	}
+	return s.Business(ctx)
 }
 
 // upload puts a profile or declaration into a team and returns its UUID.

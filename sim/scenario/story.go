@@ -128,16 +128,21 @@ func (s *Story) step(ctx context.Context, name string, run func(context.Context)
 // Prepare sets the server up and enrolls the fleet: what `muster demo` does
 // before it hands over to a person.
 func (s *Story) Prepare(ctx context.Context) error {
-	if err := s.step(ctx, "set up the server and its first admin", s.setUp); err != nil {
-		return err
-	}
-	if err := s.step(ctx, "upload the push certificate", s.uploadPush); err != nil {
+	if err := s.Open(ctx); err != nil {
 		return err
 	}
 	if err := s.step(ctx, "create an enrollment", s.createEnrollment); err != nil {
 		return err
 	}
 	return s.step(ctx, fmt.Sprintf("enroll %d devices", s.o.Devices), s.enroll)
+}
+
+// Open sets the server up for devices to come.
+func (s *Story) Open(ctx context.Context) error {
+	if err := s.step(ctx, "set up the server and its first admin", s.setUp); err != nil {
+		return err
+	}
+	return s.step(ctx, "upload the push certificate", s.uploadPush)
 }
 
 func (s *Story) setUp(ctx context.Context) (string, error) {

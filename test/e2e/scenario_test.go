@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -11,18 +12,32 @@ import (
 	"github.com/muster-mdm/muster/internal/config"
 	"github.com/muster-mdm/muster/internal/store"
 	"github.com/muster-mdm/muster/internal/store/storetest"
+	"github.com/muster-mdm/muster/sim/appleserver"
 	"github.com/muster-mdm/muster/sim/scenario"
 )
 
 // play runs a scenario in a world of its own.
 func play(t *testing.T, d store.Dialect, sc scenario.Scenario, devices int) {
 	t.Helper()
-	w := newLive(t, d)
+	apple, err := appleserver.StartEnrollment(context.Background(), appleserver.EnrollmentOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = apple.Close() })
+	w := unprepared(t, d, func(c *config.Config) {
+		authority := filepath.Join(c.DataDir, "devices.pem")
+		if err := os.WriteFile(authority, apple.DeviceAuthority().PEM(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.Apple.DEPURL, c.Apple.DeviceCAFile, c.Apple.DEPSyncEvery = apple.URL(), authority, time.Second
+		c.Desired.Paused = false
+	})
+	w.run(t)
 	connection, err := client.New(client.Options{Address: w.url})
 	if err != nil {
 		t.Fatal(err)
 	}
-	story, err := scenario.New(scenario.Options{Client: connection, Server: w.url, Push: w.push, Devices: devices, Seed: 7, KeyPool: 8,
+	story, err := scenario.New(scenario.Options{Client: connection, Server: w.url, Push: w.push, Apple: apple, Devices: devices, Seed: 7, KeyPool: 8,
 		Email: adminEmail, Password: adminPassword})
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +61,11 @@ func TestEveryScenarioEndsWell(t *testing.T) {
 	for _, sc := range scenario.Scenarios() {
 		t.Run(sc.Name, func(t *testing.T) {
 			t.Parallel()
-			play(t, store.SQLite, sc, min(sc.Devices, 40))
+			devices := sc.Devices
+			if !sc.Bought {
+				devices = min(devices, 40)
+			}
+			play(t, store.SQLite, sc, devices)
 		})
 	}
 }
@@ -87,13 +106,4 @@ func TestTheFleetConvergesThoughServersAreKilled(t *testing.T) {
 			}
 		})
 	}
-}
-
-// newLive runs a server that sees to what hosts should have, and leaves its
-// setup to a story.
-func newLive(t testing.TB, d store.Dialect) *world {
-	t.Helper()
-	w := unprepared(t, d, func(c *config.Config) { c.Desired.Paused = false })
-	w.run(t)
-	return w
 }

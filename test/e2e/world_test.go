@@ -145,7 +145,7 @@ func withPush(t testing.TB, c config.Config, push *appleserver.Push) config.Conf
 	c.Apple.APNSURL, c.Apple.APNSRootCAFile = push.URL(), roots
 	c.Limits.EnrollmentsPerHour = plenty
 	c.Database.MaxOpenConns = 12
-	// Tests of the protocol want queues to themselves; see newLive.
+	// Tests of the protocol want queues to themselves; scenarios do not.
 	c.Desired.Paused = true
 	return c.WithDefaults()
 }
