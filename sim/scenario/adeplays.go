@@ -203,7 +203,7 @@ func adeSameCursor(ctx context.Context, s *Story) error {
 	case <-time.After(loopWatched):
 	}
 	if n := s.o.Apple.Calls("POST /devices/sync") + s.o.Apple.Calls("POST /server/devices") - before; n > maxCalls {
-		return fmt.Errorf("Apple was asked %d times in %s", n, loopWatched)
+		return fmt.Errorf("the service was asked %d times in %s", n, loopWatched)
 	}
 	err = s.token(ctx, "while Apple gives the same cursor", func(t apiv1.ServerToken) bool { return t.Sync.Error != "" })
 	if err != nil {
