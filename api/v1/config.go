@@ -30,12 +30,13 @@ type ServerSettings struct {
 	AIFeaturesDisabled   bool   `json:"ai_features_disabled" doc:"Read-only"`
 }
 
-// MDMConfig is about MDM. AppleServerURL can be changed, and the updates, which
-// are those of hosts without a team.
+// MDMConfig is about MDM. AppleServerURL and Brake can be changed, and the
+// updates, which are those of hosts without a team.
 type MDMConfig struct {
 	MacOSUpdates                 OSUpdates `json:"macos_updates" doc:"Enforced macOS version of hosts without a team"`
 	IOSUpdates                   OSUpdates `json:"ios_updates" doc:"Enforced iOS version of hosts without a team"`
 	IPadOSUpdates                OSUpdates `json:"ipados_updates" doc:"Enforced iPadOS version of hosts without a team"`
+	Brake                        Brake     `json:"brake" doc:"Limits of what one person can do to hosts"`
 	AppleServerURL               string    `json:"apple_server_url" doc:"Replaces server_url in Apple enrollment profiles"`
 	EnabledAndConfigured         bool      `json:"enabled_and_configured" doc:"Read-only: a push certificate is present"`
 	AppleBMEnabledAndConfigured  bool      `json:"apple_bm_enabled_and_configured" doc:"Read-only"`
@@ -80,8 +81,9 @@ type ServerSettingsPatch struct {
 
 // MDMConfigPatch is a part of MDMConfig.
 type MDMConfigPatch struct {
-	MacOSUpdates   *OSUpdates `json:"macos_updates,omitempty"`
-	IOSUpdates     *OSUpdates `json:"ios_updates,omitempty"`
-	IPadOSUpdates  *OSUpdates `json:"ipados_updates,omitempty"`
-	AppleServerURL *string    `json:"apple_server_url,omitempty"`
+	Brake          *BrakePatch `json:"brake,omitempty"`
+	MacOSUpdates   *OSUpdates  `json:"macos_updates,omitempty"`
+	IOSUpdates     *OSUpdates  `json:"ios_updates,omitempty"`
+	IPadOSUpdates  *OSUpdates  `json:"ipados_updates,omitempty"`
+	AppleServerURL *string     `json:"apple_server_url,omitempty"`
 }

@@ -91,6 +91,21 @@ const (
 	// EventServerToken says that somebody added, renewed, changed or deleted a
 	// server token.
 	EventServerToken EventKind = "server_token_changed"
+	// Requests of actions, by people.
+	EventHostLocked      EventKind = "locked_host"
+	EventHostUnlocked    EventKind = "unlocked_host"
+	EventHostWiped       EventKind = "wiped_host"
+	EventPasscodeCleared EventKind = "cleared_passcode"
+	EventHostActed       EventKind = "asked_host" // for a sound, its location, another recovery lock or its bypass code
+	// EventHostSecretViewed says that somebody saw a PIN, password or code.
+	EventHostSecretViewed EventKind = "viewed_host_secret"
+	// EventActionAnswered is what the device made of an action.
+	EventActionAnswered EventKind = "host_action_answered"
+	// EventActionHeld, EventActionDecided and EventBrake are about the brake:
+	// an action waits, somebody or the time decided about it, one was refused.
+	EventActionHeld    EventKind = "held_host_action"
+	EventActionDecided EventKind = "decided_host_action"
+	EventBrake         EventKind = "brake_refused"
 )
 
 // Event is one entry of the append-only log, written in the transaction that

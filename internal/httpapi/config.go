@@ -27,7 +27,7 @@ func (a *api) config(ctx context.Context, s fleet.Settings) (*body[apiv1.Config]
 	return reply(apiv1.Config{
 		OrgInfo:        apiv1.OrgInfo{OrgName: s.OrgName, OrgLogoURL: s.OrgLogoURL, OrgLogoURLLight: s.OrgLogoURLLight, ContactURL: s.ContactURL},
 		ServerSettings: apiv1.ServerSettings{ServerURL: s.ServerURL, LiveQueryDisabled: true, QueryReportsDisabled: true, ScriptsDisabled: true, AIFeaturesDisabled: true},
-		MDM: apiv1.MDMConfig{AppleServerURL: s.AppleServerURL, EnabledAndConfigured: err == nil, MacOSUpdates: toUpdates(s.NoTeam.MacOSUpdates),
+		MDM: apiv1.MDMConfig{Brake: toBrake(s.Brake), AppleServerURL: s.AppleServerURL, EnabledAndConfigured: err == nil, MacOSUpdates: toUpdates(s.NoTeam.MacOSUpdates),
 			IOSUpdates: toUpdates(s.NoTeam.IOSUpdates), IPadOSUpdates: toUpdates(s.NoTeam.IPadOSUpdates)},
 		// Clients ask for a licence before they use half of what they know.
 		License: apiv1.License{Tier: "premium", Organization: s.OrgName, Expiration: time.Date(2100, time.January, 1, 0, 0, 0, 0, time.UTC), Note: "Muster needs no license"},
@@ -88,6 +88,9 @@ func patchSettings(s *fleet.Settings, patch apiv1.ConfigPatch) error {
 		}
 	}
 	if p := patch.MDM; p != nil {
+		if err := patchBrake(&s.Brake, p.Brake); err != nil {
+			return err
+		}
 		patchUpdates(&s.NoTeam, p.MacOSUpdates, p.IOSUpdates, p.IPadOSUpdates)
 	}
 	return nil

@@ -35,6 +35,10 @@ const (
 	profilesRead     Permission = "profiles:read"
 	profilesWrite    Permission = "profiles:write"
 	profilesResend   Permission = "profiles:resend"
+	actionsRun       Permission = "actions:run"
+	actionsReveal    Permission = "actions:reveal"
+	approvalsRead    Permission = "approvals:read"
+	approvalsWrite   Permission = "approvals:write"
 	variablesRead    Permission = "variables:read"
 	variablesWrite   Permission = "variables:write"
 )

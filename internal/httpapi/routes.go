@@ -94,6 +94,7 @@ func (a *api) routes() []route {
 		{"Login", a.loginRoutes()},
 		{"Users", a.userRoutes()},
 		{"Hosts", a.hostRoutes()},
+		{"Lock and wipe", a.actionRoutes()},
 		{"Teams", a.teamRoutes()},
 		{"Labels", a.labelRoutes()},
 		{"Profiles", a.profileRoutes()},

@@ -153,6 +153,9 @@ func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) er
 			return fmt.Errorf("cancel what is queued: %w", err)
 		}
 	}
+	if err := s.afterActions(e.HostID, c.ForgetActions, c.EndActions); err != nil {
+		return err
+	}
 	if err := s.applyIdentities(c, e); err != nil {
 		return err
 	}
