@@ -20,7 +20,7 @@ const actionsEvery = 5 * time.Second
 func (a *App) wireActions(org *settings.Service, lifecycle *enroll.Lifecycle) *hostaction.Service {
 	hosts := inventory.NewService(store.NewHosts(a.db), a.seen)
 	actions := hostaction.New(hostaction.Options{
-		Store: store.NewHostActions(a.db), Secrets: store.NewSecrets(a.db), Sealer: a.vault, Settings: org, Clock: a.clock, Pushes: a.pushes,
+		Store: store.NewHostActions(a.db), Secrets: store.NewSecrets(a.db), Sealer: a.vault, Settings: org, Clock: a.clock, Seen: a.seen.Last, Pushes: a.pushes,
 		Doers: map[fleet.ActionKind]hostaction.Doer{fleet.ActionUnenroll: lifecycle.TurnOff, fleet.ActionDelete: hosts.Delete},
 	})
 	a.Jobs = append(a.Jobs, jobs.Job{Name: "host_actions", Every: actionsEvery, Quiet: true, Run: actions.Round})

@@ -22,6 +22,7 @@ func (c *cli) commands() []*cobra.Command {
 		c.profilesCommand(),
 		c.variablesCommand(),
 		c.mdmCommand(),
+		c.approvalsCommand(),
 		c.applyCommand(),
 		c.gitopsCommand(),
 		c.planCommand(),

@@ -2,6 +2,7 @@ package hostaction
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +20,7 @@ func (s *Service) Outcome(t fleet.CommandTarget, r fleet.CommandReport, answer p
 		return fleet.ReportOutcome{Keep: true}
 	}
 	out := fleet.ReportOutcome{Status: r.Status, Store: true}
-	ok := r.Status == fleet.CommandAcknowledged
+	ok := r.Status == fleet.CommandAcknowledged || found(t.Command.RequestType, r)
 	cause := ""
 	if !ok {
 		cause = causeOf(t.Command.RequestType, r)
@@ -39,6 +40,16 @@ func (s *Service) Outcome(t fleet.CommandTarget, r fleet.CommandReport, answer p
 	}
 	out.Event = &fleet.Event{Kind: fleet.EventActionAnswered, At: r.At, Actor: fleet.Actor{Kind: fleet.ActorDevice, Name: r.Key.DeviceID()}, Details: details(facts)}
 	return out
+}
+
+// codeNotLost is MCMDMErrorDomain's for a device that is not in Lost Mode, by
+// Apple's page on DisableLostMode: what was asked for is so.
+const codeNotLost = 12067
+
+func found(requestType string, r fleet.CommandReport) bool {
+	return requestType == "DisableLostMode" && slices.ContainsFunc(r.ErrorChain, func(e fleet.ErrorChainItem) bool {
+		return e.Domain == "MCMDMErrorDomain" && e.Code == codeNotLost
+	})
 }
 
 // answered moves what actions left on a host by an answer. One to a command

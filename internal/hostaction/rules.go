@@ -147,6 +147,8 @@ func decideRecovery(h *fleet.ActionHost) (step, *fleet.Error) {
 	switch {
 	case h.Host.Platform != fleet.PlatformDarwin:
 		return 0, fault(h, fleet.KindBadRequest, "is no Mac: only Macs have a recovery lock")
+	case h.Supervised == fleet.No:
+		return 0, fault(h, fleet.KindInvalid, "is not supervised, and only supervised Macs have a recovery lock")
 	case h.Action.RecoveryNext != "":
 		return 0, fault(h, fleet.KindConflict, "is being given a new recovery lock password already")
 	case h.Action.Pending == fleet.PendingWipe:

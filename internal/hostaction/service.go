@@ -61,6 +61,8 @@ type Options struct {
 	// Doers carry out what waited: unenroll and delete.
 	Doers map[fleet.ActionKind]Doer
 	Clock func() time.Time
+	// Seen is the last contact that is not written yet; zero: none.
+	Seen func(fleet.HostID) time.Time
 	// Pushes rings when a command waits.
 	Pushes *wake.Bell
 }
@@ -211,6 +213,9 @@ func (s *Service) decideOrder(o *order, f fleet.ActionFacts) (fleet.ActionChange
 	}
 	o.result.Hosts = len(f.Hosts)
 	for i := range f.Hosts {
+		if at := s.o.Seen(f.Hosts[i].Host.ID); at.After(f.Hosts[i].SeenAt) {
+			f.Hosts[i].SeenAt = at
+		}
 		if err := s.carry(&c, o, steps[i], &f.Hosts[i]); err != nil {
 			return fleet.ActionChange{}, err
 		}

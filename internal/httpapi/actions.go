@@ -14,17 +14,17 @@ import (
 
 func (a *api) actionRoutes() []route {
 	return []route{
-		{method: http.MethodPost, path: "~/hosts/{id}/lock", permission: actionsRun, id: "lockHost", strict: true,
+		{method: http.MethodPost, path: "~/hosts/{id}/lock", permission: actionsRun, id: "lockHost", bodiless: true, strict: true,
 			summary: "Lock a host: a Mac with a PIN, an iPhone or iPad by Lost Mode", bind: handle(a.lockHost)},
 		{method: http.MethodPost, path: "~/hosts/{id}/unlock", permission: actionsReveal, id: "unlockHost",
 			summary: "Unlock a host; of a Mac it shows the PIN", bind: handle(a.unlockHost)},
-		{method: http.MethodPost, path: "~/hosts/{id}/wipe", permission: actionsRun, id: "wipeHost", strict: true,
+		{method: http.MethodPost, path: "~/hosts/{id}/wipe", permission: actionsRun, id: "wipeHost", bodiless: true, strict: true,
 			summary: "Erase a host", bodyBytes: wipeBytes, bind: handle(a.wipeHost)},
-		{method: http.MethodPost, path: "~/mdm/hosts/{id}/lock", permission: actionsRun, id: "lockHostOld", status: http.StatusNoContent, deprecated: true,
+		{method: http.MethodPost, path: "~/mdm/hosts/{id}/lock", permission: actionsRun, id: "lockHostOld", bodiless: true, status: http.StatusNoContent, deprecated: true,
 			summary: "Lock a host", bind: handle(a.lockHostOld)},
 		{method: http.MethodPost, path: "~/mdm/hosts/{id}/unlock", permission: actionsReveal, id: "unlockHostOld", status: http.StatusNoContent, deprecated: true,
 			summary: "Unlock a host", bind: handle(a.unlockHostOld)},
-		{method: http.MethodPost, path: "~/mdm/hosts/{id}/wipe", permission: actionsRun, id: "wipeHostOld", status: http.StatusNoContent, deprecated: true,
+		{method: http.MethodPost, path: "~/mdm/hosts/{id}/wipe", permission: actionsRun, id: "wipeHostOld", bodiless: true, status: http.StatusNoContent, deprecated: true,
 			summary: "Erase a host", bodyBytes: wipeBytes, bind: handle(a.wipeHostOld)},
 		{method: http.MethodPost, path: "~/hosts/lock", permission: actionsRun, id: "lockHosts", strict: true, bodyBytes: hostsBytes,
 			summary: "Lock several hosts, all or none", bind: handle(a.lockHosts)},
