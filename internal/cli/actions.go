@@ -182,7 +182,7 @@ func (c *cli) lockCommand() *cobra.Command {
 	var viewPIN bool
 	cmd := &cobra.Command{
 		Use: "lock", Short: "Lock a Mac with a PIN, or put an iPhone or iPad into Lost Mode", Args: args(cobra.NoArgs),
-		Example: "  muster mdm lock --host C02XK1ABJGH5\n  muster mdm lock --host ada-phone --message 'Please call us' --phone '+49 30 1234'",
+		Example: "  muster mdm lock --host C02XK1ABJGH5\n  muster mdm lock --host ada-phone --message Lost --phone +49301234",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			connection, err := c.connect()
 			if err != nil {
@@ -451,4 +451,100 @@ func (c *cli) decideCommand(what, short string) *cobra.Command {
 			return c.show(listing{value: out, columns: []string{"FACT", "VALUE"}, rows: facts, text: func(w io.Writer) { writeFacts(w, facts) }})
 		},
 	}
+}
+
+func (c *cli) brakeCommand() *cobra.Command {
+	return group("brake", "Limits of what one person can do to hosts", c.showBrakeCommand(), c.setBrakeCommand())
+}
+
+func (c *cli) showBrakeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "show", Short: "Show the limits", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			connection, err := c.connect()
+			if err != nil {
+				return err
+			}
+			config, err := connection.Config(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.showBrake(config.MDM.Brake)
+		},
+	}
+}
+
+func (c *cli) showBrake(b apiv1.Brake) error {
+	limit := func(n int) string {
+		if n < 0 {
+			return "no limit"
+		}
+		return strconv.Itoa(n)
+	}
+	some := func(names []string) string {
+		if len(names) == 0 {
+			return "nothing"
+		}
+		return strings.Join(names, ", ")
+	}
+	facts := [][]string{
+		{"Wipes an hour and person", limit(b.WipesPerHour)}, {"Locks", limit(b.LocksPerHour)}, {"Unenrollments", limit(b.UnenrollsPerHour)},
+		{"Deletions", limit(b.DeletesPerHour)}, {"A second admin approves", some(b.ApprovalFor)},
+		{fmt.Sprintf("Waits %d minutes", b.DelayMinutes), some(b.DelayFor)},
+	}
+	return c.show(listing{value: b, columns: []string{"FACT", "VALUE"}, rows: facts, text: func(w io.Writer) { writeFacts(w, facts) }})
+}
+
+func (c *cli) setBrakeCommand() *cobra.Command {
+	var limits [4]int
+	var minutes int
+	var approval, delay string
+	cmd := &cobra.Command{
+		Use: "set", Short: "Change limits; what is not named stays", Args: args(cobra.NoArgs),
+		Example: "  muster brake set --wipes-per-hour 5 --approval-for wipe,unenroll\n  muster brake set --delay-for delete --delay-minutes 15",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var patch apiv1.BrakePatch
+			given := cmd.Flags().Changed
+			for i, flag := range brakeFlags() {
+				if given(flag) {
+					*[]**int{&patch.WipesPerHour, &patch.LocksPerHour, &patch.UnenrollsPerHour, &patch.DeletesPerHour}[i] = &limits[i]
+				}
+			}
+			lists := map[string]**[]string{"approval-for": &patch.ApprovalFor, "delay-for": &patch.DelayFor}
+			for flag, text := range map[string]string{"approval-for": approval, "delay-for": delay} {
+				if given(flag) {
+					list := append([]string{}, splitComma(text)...)
+					*lists[flag] = &list
+				}
+			}
+			if given("delay-minutes") {
+				patch.DelayMinutes = &minutes
+			}
+			if patch == (apiv1.BrakePatch{}) {
+				return usagef("name what is to change; see muster brake set --help")
+			}
+			connection, err := c.connect()
+			if err != nil {
+				return err
+			}
+			config, err := connection.ModifyConfig(cmd.Context(), apiv1.ConfigPatch{MDM: &apiv1.MDMConfigPatch{Brake: &patch}}, false)
+			if err != nil {
+				return err
+			}
+			return c.showBrake(config.MDM.Brake)
+		},
+	}
+	f := cmd.Flags()
+	for i, flag := range brakeFlags() {
+		what, _, _ := strings.Cut(flag, "-")
+		f.IntVar(&limits[i], flag, 0, "hosts an hour and person ("+what+"); 0: the default, -1: any number")
+	}
+	f.StringVar(&approval, "approval-for", "", "comma list of lock, wipe, unenroll, delete that another admin approves; '' for none")
+	f.StringVar(&delay, "delay-for", "", "comma list of those that wait and can be undone; '' for none")
+	f.IntVar(&minutes, "delay-minutes", 0, "how long they wait")
+	return cmd
+}
+
+func brakeFlags() [4]string {
+	return [4]string{"wipes-per-hour", "locks-per-hour", "unenrolls-per-hour", "deletes-per-hour"}
 }

@@ -23,6 +23,7 @@ func (c *cli) commands() []*cobra.Command {
 		c.variablesCommand(),
 		c.mdmCommand(),
 		c.approvalsCommand(),
+		c.brakeCommand(),
 		c.applyCommand(),
 		c.gitopsCommand(),
 		c.planCommand(),
