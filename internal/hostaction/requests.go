@@ -122,7 +122,7 @@ func (s *Service) executeOn(o *order, f fleet.ActionFacts) (c fleet.ActionChange
 	done := 0
 	var faults []string
 	if gone := len(o.ask.Hosts) - len(f.Hosts); gone > 0 {
-		faults = append(faults, fmt.Sprintf("%d hosts are gone", gone))
+		faults = append(faults, fmt.Sprintf("hosts that are gone: %d", gone))
 	}
 	for i := range f.Hosts {
 		st, refusal := decide(o.ask.Kind, &f.Hosts[i])

@@ -155,6 +155,9 @@ func (s *Service) place(ctx context.Context, o *order) error {
 	return err
 }
 
+// stopped tells whether the brake refused the order.
+func (o *order) stopped() bool { return o.refused != nil }
+
 // elsewhere tells whether it is somebody else's to do, who knows what becomes of
 // hosts that are gone.
 func (o *order) elsewhere() bool {
@@ -204,9 +207,10 @@ func (s *Service) decideOrder(o *order, f fleet.ActionFacts) (fleet.ActionChange
 	}
 	// A lock that waits already and is repeated is no other one.
 	if slices.ContainsFunc(steps, func(v step) bool { return v != stepWakeAgain }) {
-		if o.brake(&c, f); o.refused != nil {
-			return c, nil
-		}
+		o.brake(&c, f)
+	}
+	if o.stopped() {
+		return c, nil // with the event that says so
 	}
 	if c.Request != nil && c.Request.Phase != fleet.ActionDone {
 		return s.hold(o, c)

@@ -185,7 +185,7 @@ func (w *world) hides(t testing.TB, command, secret string) {
 				}
 			}
 		}
-		if err := rows.Close(); err != nil {
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 			t.Fatal(err)
 		}
 	}
