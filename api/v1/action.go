@@ -73,7 +73,7 @@ type BulkActionResponse struct {
 type Approval struct {
 	UUID        string         `json:"uuid"`
 	Action      string         `json:"action" doc:"lock, wipe, unenroll or delete"`
-	Status      string         `json:"status" doc:"waiting for another admin, delayed, done, denied, undone, failed or expired"`
+	Status      string         `json:"status" doc:"waiting for another admin, delayed, running, done, denied, undone, failed or expired"`
 	HostCount   int            `json:"host_count"`
 	Hosts       []ApprovalHost `json:"hosts" nullable:"false"`
 	RequestedBy string         `json:"requested_by"`

@@ -158,6 +158,7 @@ const (
 	ActionUndone  ActionPhase = 5 // by whoever asked, or an admin
 	ActionFailed  ActionPhase = 6 // came due and could not be carried out; see Detail
 	ActionExpired ActionPhase = 7 // nobody decided in time
+	ActionRunning ActionPhase = 8 // somebody else is carrying it out
 )
 
 // String is the API's spelling.
@@ -177,6 +178,8 @@ func (p ActionPhase) String() string {
 		return "failed"
 	case ActionExpired:
 		return "expired"
+	case ActionRunning:
+		return "running"
 	}
 	return ""
 }

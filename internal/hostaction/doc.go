@@ -30,5 +30,6 @@
 //	new --> waiting --approved--> delayed or done
 //	waiting --> denied, undone, expired
 //	delayed --its time comes--> done, failed
+//	delayed --its time comes, and it is another package's to do--> running --> done, failed
 //	delayed --> undone
 package hostaction

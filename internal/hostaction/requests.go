@@ -102,23 +102,38 @@ func (s *Service) execute(ctx context.Context, uuid string) error {
 	if err != nil {
 		return err
 	}
-	var todo []fleet.HostID
+	var running *fleet.ActionRequest
 	err = s.o.Store.Act(ctx, fleet.ActionLookup{Hosts: o.ask.Hosts, RequestUUID: uuid}, func(f fleet.ActionFacts) (c fleet.ActionChange, err error) {
-		c, todo, err = s.executeOn(o, f)
+		c, running, err = s.executeOn(o, f)
 		return c, err
 	})
 	if err != nil {
 		return err
 	}
 	s.o.Pushes.Ring()
-	return s.doThere(ctx, request, todo)
+	if running == nil {
+		return nil
+	}
+	return s.doThere(ctx, running)
 }
 
-func (s *Service) executeOn(o *order, f fleet.ActionFacts) (c fleet.ActionChange, todo []fleet.HostID, err error) {
-	if f.Request == nil || f.Request.Phase != fleet.ActionDelayed || f.Request.DueAt.After(o.now) {
-		return c, nil, nil // undone meanwhile, or done by another replica
+// executeOn carries a request out, or returns it when it is another package's
+// to do.
+func (s *Service) executeOn(o *order, f fleet.ActionFacts) (c fleet.ActionChange, running *fleet.ActionRequest, err error) {
+	if f.Request == nil || f.Request.DueAt.After(o.now) {
+		return c, nil, nil
 	}
 	r := *f.Request
+	switch {
+	case r.Phase == fleet.ActionRunning:
+		return c, &r, nil // whoever began did not come to the end
+	case r.Phase != fleet.ActionDelayed:
+		return c, nil, nil // undone meanwhile, or done by another replica
+	case o.elsewhere():
+		r.Phase = fleet.ActionRunning
+		c.Request = &r
+		return c, &r, nil
+	}
 	done := 0
 	var faults []string
 	if gone := len(o.ask.Hosts) - len(f.Hosts); gone > 0 {
@@ -131,49 +146,66 @@ func (s *Service) executeOn(o *order, f fleet.ActionFacts) (c fleet.ActionChange
 			continue
 		}
 		done++
-		todo = append(todo, f.Hosts[i].Host.ID)
 		if err := s.carry(&c, o, st, &f.Hosts[i]); err != nil {
 			return c, nil, err
 		}
 	}
-	r.Phase, r.Detail = fleet.ActionDone, strings.Join(faults[:min(len(faults), maxNamed)], "; ")
-	if done == 0 {
-		r.Phase = fleet.ActionFailed
-	}
-	c.Request = &r
-	c.Events = append(c.Events, decisions(&r, fleet.Actor{}, r.Phase.String(), o.now)...)
-	return c, todo, nil
+	finished(&c, &r, done > 0, faults, o.now)
+	return c, nil, nil
 }
 
-// doThere carries out what is somebody else's to do, after it was noted as
-// done: a crash in between is seen by the host not having changed.
-func (s *Service) doThere(ctx context.Context, r *fleet.ActionRequest, hosts []fleet.HostID) error {
-	do := s.o.Doers[r.Kind]
-	if do == nil {
-		return nil
+// finished ends a request.
+func finished(c *fleet.ActionChange, r *fleet.ActionRequest, done bool, faults []string, at time.Time) {
+	r.Phase, r.Detail = fleet.ActionDone, strings.Join(faults[:min(len(faults), maxNamed)], "; ")
+	if !done {
+		r.Phase = fleet.ActionFailed
 	}
-	var errs []error
-	for _, id := range hosts {
-		err := do(ctx, r.Actor, id)
+	c.Request = r
+	c.Events = append(c.Events, decisions(r, fleet.Actor{}, r.Phase.String(), at)...)
+}
+
+// doThere carries out what is another package's to do, host by host, and ends
+// the request. After a crash it is done again: what is so already is no fault.
+func (s *Service) doThere(ctx context.Context, r *fleet.ActionRequest) error {
+	done := false
+	var faults []string
+	for _, t := range r.Targets {
+		err := s.o.Doers[r.Kind](ctx, r.Actor, t.ID)
 		var shown *fleet.Error
-		if err != nil && !errors.As(err, &shown) {
-			errs = append(errs, fmt.Errorf("%s host %d: %w", r.Kind, id, err))
+		switch {
+		case err == nil:
+			done = true
+		case !errors.As(err, &shown):
+			return fmt.Errorf("%s host %d: %w", r.Kind, t.ID, err)
+		case shown.Kind == fleet.KindNotFound || shown.Kind == fleet.KindConflict:
+			done = true
+			faults = append(faults, t.Name+": "+shown.Error())
+		default:
+			faults = append(faults, t.Name+": "+shown.Error())
 		}
 	}
-	return errors.Join(errs...)
+	now := s.o.Clock()
+	return s.o.Store.Act(ctx, fleet.ActionLookup{RequestUUID: r.UUID}, func(f fleet.ActionFacts) (c fleet.ActionChange, err error) {
+		if f.Request == nil || f.Request.Phase != fleet.ActionRunning {
+			return c, nil
+		}
+		end := *f.Request
+		finished(&c, &end, done, faults, now)
+		return c, nil
+	})
 }
 
 // Round does what time brings: requests come due or expire, recovery lock
 // passwords that somebody saw are replaced.
 func (s *Service) Round(ctx context.Context) error {
 	now := s.o.Clock()
-	due, err := s.o.Store.RequestsDue(ctx, fleet.ActionDelayed, now, dueBatch)
-	if err != nil {
-		return err
-	}
 	var errs []error
-	for _, r := range due {
-		errs = append(errs, s.execute(ctx, r.UUID))
+	for _, phase := range []fleet.ActionPhase{fleet.ActionRunning, fleet.ActionDelayed} {
+		due, err := s.o.Store.RequestsDue(ctx, phase, now, dueBatch)
+		errs = append(errs, err)
+		for _, r := range due {
+			errs = append(errs, s.execute(ctx, r.UUID))
+		}
 	}
 	expired, err := s.o.Store.RequestsDue(ctx, fleet.ActionWaiting, now, dueBatch)
 	errs = append(errs, err)

@@ -3,6 +3,7 @@ package hostaction_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -48,6 +49,7 @@ type bench struct {
 	policy policy
 	now    time.Time
 	done   []string // what the doers did
+	fail   error    // of the next doer
 	hosts  []fleet.HostID
 	keys   []fleet.EnrollmentID
 }
@@ -58,6 +60,10 @@ func newBench(t *testing.T, platforms ...fleet.Platform) *bench {
 	b.db = storetest.OpenAt(t, store.SQLite, func() time.Time { return b.now })
 	doer := func(what string) hostaction.Doer {
 		return func(_ context.Context, actor fleet.Actor, host fleet.HostID) error {
+			if err := b.fail; err != nil {
+				b.fail = nil
+				return err
+			}
 			b.done = append(b.done, fmt.Sprint(what, " ", host, " ", actor.Name))
 			return nil
 		}
@@ -211,6 +217,30 @@ func TestARequestThatCannotBeCarriedOutFails(t *testing.T) {
 	}
 	list, _, err := b.Requests(t.Context(), []fleet.ActionPhase{fleet.ActionFailed}, fleet.Page{})
 	if err != nil || len(list) != 1 || list[0].UUID != held.Held.UUID || !strings.Contains(list[0].Detail, "host 0 has a pending lock") {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+func TestWhatIsInterruptedIsDoneAgain(t *testing.T) {
+	b := newBench(t, fleet.PlatformDarwin)
+	b.policy.ApprovalFor = []fleet.ActionKind{fleet.ActionDelete}
+	held, err := b.Admit(t.Context(), person(1, "Ada"), fleet.ActionDelete, b.hosts, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.fail = errors.New("the database is away")
+	if _, err := b.Decide(t.Context(), admin(2, "Bob"), held.UUID, fleet.ActionDone); err == nil {
+		t.Fatal("a failure was swallowed")
+	}
+	if _, err := b.Decide(t.Context(), admin(2, "Bob"), held.UUID, fleet.ActionUndone); fleet.KindOf(err) != fleet.KindConflict {
+		t.Errorf("what began was undone: %v", err)
+	}
+	b.fail = fleet.Errorf(fleet.KindNotFound, "it is gone")
+	if err := b.Round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	list, _, err := b.Requests(t.Context(), nil, fleet.Page{})
+	if err != nil || len(list) != 1 || list[0].Phase != fleet.ActionDone || list[0].Detail != "host 0: it is gone" {
 		t.Errorf("%+v, %v", list, err)
 	}
 }

@@ -311,7 +311,7 @@ type approvalsInput struct {
 const maxApprovals = 100
 
 func (a *api) listApprovals(ctx context.Context, in *approvalsInput) (*body[apiv1.ApprovalsResponse], error) {
-	phases := []fleet.ActionPhase{fleet.ActionWaiting, fleet.ActionDelayed}
+	phases := []fleet.ActionPhase{fleet.ActionWaiting, fleet.ActionDelayed, fleet.ActionRunning}
 	if in.Status == "all" {
 		phases = nil
 	}

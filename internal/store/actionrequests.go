@@ -85,7 +85,7 @@ func (s *session) actionsUsed(look fleet.ActionLookup) (used int, oldest time.Ti
 	var first int64
 	cast := s.db.dialect.castInt()
 	_, err = s.get("SELECT CAST(COALESCE(SUM(hosts), 0) AS "+cast+"), COALESCE(MIN(created_at), 0) FROM action_requests"+
-		" WHERE actor_id = ? AND kind = ? AND created_at > ? AND phase IN (1, 2, 3)",
+		" WHERE actor_id = ? AND kind = ? AND created_at > ? AND phase IN (1, 2, 3, 8)",
 		[]any{int64(look.Actor), int64(look.Kind), micros(look.Since)}, &used, &first)
 	return used, timeOf(first), err
 }
