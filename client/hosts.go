@@ -111,22 +111,26 @@ func (c *Client) HostByIdentifier(ctx context.Context, identifier string) (apiv1
 	return out.Host, err
 }
 
-// DeleteHost removes a host.
+// DeleteHost removes a host; a *HeldError says that it was not done yet.
 func (c *Client) DeleteHost(ctx context.Context, id int64) error {
-	return c.do(ctx, request{method: http.MethodDelete, path: prefix + "/hosts/" + itoa(id)})
+	return c.doOrHeld(ctx, http.MethodDelete, prefix+"/hosts/"+itoa(id))
 }
 
 // DeleteHosts removes hosts by id, or by filter when there are no ids. It
-// returns how many were removed.
+// returns how many were removed; a *HeldError says that it was not done yet.
 func (c *Client) DeleteHosts(ctx context.Context, r apiv1.DeleteHostsRequest) (int, error) {
 	var out apiv1.HostsChanged
 	err := c.do(ctx, request{method: http.MethodPost, path: prefix + "/hosts/delete", body: r, into: &out})
+	if err == nil && out.Approval != nil {
+		err = &HeldError{*out.Approval}
+	}
 	return out.HostCount, err
 }
 
-// UnenrollHost turns MDM off on a host.
+// UnenrollHost turns MDM off on a host; a *HeldError says that it was not done
+// yet.
 func (c *Client) UnenrollHost(ctx context.Context, id int64) error {
-	return c.do(ctx, request{method: http.MethodDelete, path: prefix + "/hosts/" + itoa(id) + "/mdm"})
+	return c.doOrHeld(ctx, http.MethodDelete, prefix+"/hosts/"+itoa(id)+"/mdm")
 }
 
 // HostSetup shows what a host waits for, or waited for, in Setup Assistant; 404

@@ -30,13 +30,14 @@ type ServerSettings struct {
 	AIFeaturesDisabled   bool   `json:"ai_features_disabled" doc:"Read-only"`
 }
 
-// MDMConfig is about MDM. AppleServerURL can be changed, and the updates, which
-// are those of hosts without a team.
+// MDMConfig is about MDM. AppleServerURL and Brake can be changed, and the
+// updates, which are those of hosts without a team.
 type MDMConfig struct {
 	MacOSUpdates                 OSUpdates       `json:"macos_updates" doc:"Enforced macOS version of hosts without a team"`
 	IOSUpdates                   OSUpdates       `json:"ios_updates" doc:"Enforced iOS version of hosts without a team"`
 	IPadOSUpdates                OSUpdates       `json:"ipados_updates" doc:"Enforced iPadOS version of hosts without a team"`
 	MacOSSetup                   SetupExperience `json:"macos_setup" doc:"What happens in Setup Assistant to hosts without a team, iPhones and iPads as well"`
+	Brake                        Brake           `json:"brake" doc:"Limits of what one person can do to hosts"`
 	AppleServerURL               string          `json:"apple_server_url" doc:"Replaces server_url in Apple enrollment profiles"`
 	EnabledAndConfigured         bool            `json:"enabled_and_configured" doc:"Read-only: a push certificate is present"`
 	AppleBMEnabledAndConfigured  bool            `json:"apple_bm_enabled_and_configured" doc:"Read-only"`
@@ -91,6 +92,7 @@ type ServerSettingsPatch struct {
 
 // MDMConfigPatch is a part of MDMConfig.
 type MDMConfigPatch struct {
+	Brake          *BrakePatch           `json:"brake,omitempty"`
 	MacOSUpdates   *OSUpdates            `json:"macos_updates,omitempty"`
 	IOSUpdates     *OSUpdates            `json:"ios_updates,omitempty"`
 	IPadOSUpdates  *OSUpdates            `json:"ipados_updates,omitempty"`

@@ -89,6 +89,7 @@ type HostMDM struct {
 	DEPProfileError        bool           `json:"dep_profile_error"`
 	DeviceStatus           string         `json:"device_status" doc:"unlocked, locked or wiped"`
 	PendingAction          string         `json:"pending_action" doc:"lock, unlock, wipe or empty"`
+	ActionError            string         `json:"action_error,omitempty" doc:"Why the last lock, unlock or wipe failed"`
 	MacOSSettings          *MacOSSettings `json:"macos_settings"`
 	MacOSSetup             *MacOSSetup    `json:"macos_setup"`
 	OSSettings             *OSSettings    `json:"os_settings"`

@@ -138,4 +138,6 @@ type DeleteHostsRequest struct {
 // the background.
 type HostsChanged struct {
 	HostCount int `json:"host_count"`
+	// Approval is set when nothing was done yet (status 202).
+	Approval *Approval `json:"approval,omitempty"`
 }

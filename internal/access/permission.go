@@ -54,6 +54,15 @@ const (
 	ProfilesWrite  Permission = "profiles:write"
 	ProfilesResend Permission = "profiles:resend"
 
+	// ActionsRun locks, unlocks, wipes and the like, and takes such requests
+	// back; ActionsReveal shows PINs, passwords and codes that open hosts.
+	ActionsRun    Permission = "actions:run"
+	ActionsReveal Permission = "actions:reveal"
+	// ApprovalsRead shows requests that wait; ApprovalsWrite decides about those
+	// of others.
+	ApprovalsRead  Permission = "approvals:read"
+	ApprovalsWrite Permission = "approvals:write"
+
 	// VariablesRead shows names only: nobody may read a value.
 	VariablesRead  Permission = "variables:read"
 	VariablesWrite Permission = "variables:write"
@@ -86,7 +95,7 @@ func Can(role fleet.Role, p Permission) bool {
 // known lists everything, so that an admin is not given what does not exist.
 func known(p Permission) bool {
 	switch p {
-	case UsersRead, UsersWrite, PushRead, PushWrite, ConfigWrite, ABMWrite:
+	case UsersRead, UsersWrite, PushRead, PushWrite, ConfigWrite, ABMWrite, ApprovalsWrite:
 		return true
 	}
 	return observes(p) || maintains(p)
@@ -106,7 +115,7 @@ func observes(p Permission) bool {
 func maintains(p Permission) bool {
 	switch p {
 	case HostsWrite, CommandsRun, EnrollmentsRead, EnrollmentsWrite, TeamsWrite, HostsTransfer, SecretsRead, SecretsWrite,
-		LabelsWrite, ProfilesWrite, ProfilesResend, VariablesWrite, ABMRead, ABMSync:
+		LabelsWrite, ProfilesWrite, ProfilesResend, VariablesWrite, ABMRead, ABMSync, ActionsRun, ActionsReveal, ApprovalsRead:
 		return true
 	}
 	return false

@@ -66,6 +66,7 @@ type App struct {
 	caKey    func() (*rsa.PrivateKey, error) // for an authority that is to be made
 	runner   *jobs.Runner
 	closers  []func()
+	sweep    []func(context.Context) error // of capabilities, hourly
 	draining atomic.Bool
 }
 
@@ -178,9 +179,9 @@ func (a *App) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	commands := command.NewService(store.NewCommands(a.db), store.NewEnrollments(a.db), hosts, a.clock, a.pushes)
+	commands := command.NewService(store.NewCommands(a.db), store.NewEnrollments(a.db), hosts, apple.actions, a.clock, a.pushes)
 	api, err := httpapi.New(httpapi.Options{Access: a.access, Users: a.access, Sessions: a.access,
-		Hosts: inventory.NewService(hosts, a.seen, a.syncs), Commands: commands, Enrollments: apple.enrollments, Push: apple.push, Settings: org,
+		Hosts: inventory.NewService(hosts, a.seen, a.syncs), Commands: commands, Actions: apple.actions, Enrollments: apple.enrollments, Push: apple.push, Settings: org,
 		Explainer: apple.explainer, Planner: apple.planner, Histories: apple.histories,
 		Teams: apple.teams, Secrets: apple.enrollSecrets, Labels: apple.labels, Profiles: apple.profiles,
 		ServerTokens: apple.ade.tokens, Assistants: apple.ade.assistants, Setups: apple.ade.setups,

@@ -14,10 +14,14 @@ import (
 	"github.com/muster-mdm/muster/internal/apple"
 	"github.com/muster-mdm/muster/internal/applenet"
 	"github.com/muster-mdm/muster/internal/codec/cms"
+	"github.com/muster-mdm/muster/internal/codec/plist"
 	"github.com/muster-mdm/muster/internal/command"
 	"github.com/muster-mdm/muster/internal/enroll"
+	"github.com/muster-mdm/muster/internal/fleet"
+	"github.com/muster-mdm/muster/internal/hostaction"
 	"github.com/muster-mdm/muster/internal/jobs"
 	"github.com/muster-mdm/muster/internal/pki"
+	"github.com/muster-mdm/muster/internal/profile"
 	"github.com/muster-mdm/muster/internal/scep"
 	"github.com/muster-mdm/muster/internal/settings"
 	"github.com/muster-mdm/muster/internal/store"
@@ -37,8 +41,23 @@ type enrollments struct {
 	*enroll.Lifecycle
 }
 
+// contents fills in what commands lack when they are handed out.
+type contents struct {
+	*profile.Delivery
+	actions *hostaction.Service
+}
+
+// Command implements apple.Contents.
+func (c contents) Command(ctx context.Context, next *fleet.NextCommand) ([]byte, error) {
+	if next.Purpose == fleet.CommandAction {
+		return c.actions.Fill(ctx, next)
+	}
+	return c.Delivery.Command(ctx, next.HostID, next.Body)
+}
+
 type appleParts struct {
 	*desired
+	actions     *hostaction.Service
 	mdm         http.Handler
 	scep        http.Handler
 	enrollments enrollments
@@ -70,8 +89,16 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 	if err != nil {
 		return nil, err
 	}
-	declarative := apple.NewDeclarative(store.NewDDM(a.db), items.judge, items.delivery, a.clock)
-	core := apple.NewService(lifecycle, queue, items.decide, declarative, items.delivery, items.reconciler.Refresh, a.clock)
+	actions := a.wireActions(org, lifecycle)
+	filled := contents{items.delivery, actions}
+	decide := func(t fleet.CommandTarget, r fleet.CommandReport, answer plist.Dict) fleet.ReportOutcome {
+		if t.Command.Purpose == fleet.CommandAction {
+			return actions.Outcome(t, r, answer)
+		}
+		return items.decide(t, r, answer)
+	}
+	declarative := apple.NewDeclarative(store.NewDDM(a.db), items.judge, filled, a.clock)
+	core := apple.NewService(lifecycle, queue, decide, declarative, filled, items.reconciler.Refresh, a.clock)
 	o := apple.Options{Core: core, Callers: channels, Seen: a.seen, Verifier: verifier,
 		CertHeader: a.config.Proxy.ClientCertHeader, MaxBody: a.config.Limits.DeviceBodyBytes, Clock: a.clock}
 	if url := a.config.Webhook.URL; url != "" {
@@ -87,6 +114,7 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 	a.Jobs = append(a.Jobs, jobs.Job{Name: "apns_pusher", Every: pushEvery, Timeout: pushTimeout, Bell: a.pushes, Quiet: true, Run: pusher.Round})
 	return &appleParts{
 		desired:     items,
+		actions:     actions,
 		mdm:         apple.New(o),
 		scep:        scep.New(authority, a.log, a.clock),
 		enrollments: enrollments{issuer, lifecycle},

@@ -27,8 +27,8 @@ type Judge interface {
 type Contents interface {
 	// Declaration returns nil when there is none of that version any more.
 	Declaration(ctx context.Context, host fleet.HostID, item fleet.ItemID, version int) ([]byte, error)
-	// Command fills the host's variables into a command's profile.
-	Command(ctx context.Context, host fleet.HostID, body []byte) ([]byte, error)
+	// Command fills in what a command lacks: the host's variables, or a secret.
+	Command(ctx context.Context, next *fleet.NextCommand) ([]byte, error)
 }
 
 // Declarative answers the endpoints of declarative management

@@ -185,7 +185,7 @@ func (s *Service) CommandAndReportResults(r *mdm.Request, results *mdm.CommandRe
 		if !next.Expand {
 			return &mdm.Command{CommandUUID: next.UUID, Raw: next.Body}, nil
 		}
-		body, err := s.contents.Command(ctx, next.HostID, next.Body)
+		body, err := s.contents.Command(ctx, next)
 		if err == nil {
 			return &mdm.Command{CommandUUID: next.UUID, Raw: body}, nil
 		}

@@ -22,6 +22,8 @@ func (c *cli) commands() []*cobra.Command {
 		c.profilesCommand(),
 		c.variablesCommand(),
 		c.mdmCommand(),
+		c.approvalsCommand(),
+		c.brakeCommand(),
 		c.applyCommand(),
 		c.gitopsCommand(),
 		c.planCommand(),

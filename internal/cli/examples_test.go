@@ -241,7 +241,7 @@ var hint = regexp.MustCompile(`\bmuster((?: [a-z][a-z0-9-]*)+)((?: --[a-z0-9-]+)
 
 func TestEveryCommandThatMessagesNameExists(t *testing.T) {
 	found := 0
-	for _, dir := range []string{"cli", "app", "access", "httpapi", "config", "pki", "enroll", "settings"} {
+	for _, dir := range []string{"cli", "app", "access", "httpapi", "config", "pki", "enroll", "settings", "hostaction"} {
 		files, err := filepath.Glob(filepath.Join("..", dir, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatal(dir, err)

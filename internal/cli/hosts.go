@@ -141,6 +141,7 @@ func (c *cli) showHost(ctx context.Context, connection *client.Client, name stri
 		{"Status", h.Status}, {"Seen", c.when(h.SeenTime)}, {"MDM", deref(h.MDM.EnrollmentStatus)}, {"MDM server", deref(h.MDM.ServerURL)},
 		{"Enrolled", c.whenOrNot(h.LastMDMEnrolledAt)}, {"Checked in", c.whenOrNot(h.LastMDMCheckedInAt)},
 		{"Bootstrap token", yesNo(h.MDM.BootstrapTokenEscrowed, "escrowed", "not escrowed")},
+		{"Device", deviceState(h.MDM)},
 		{"Pending commands", strconv.Itoa(h.PendingCommands)}, {"Team", teamOr(h.TeamName)}, {"Labels", labelNames(h.Labels)},
 	}
 	for _, p := range h.MDM.Profiles {

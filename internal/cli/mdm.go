@@ -22,7 +22,9 @@ import (
 const maxPayload = 1 << 20
 
 func (c *cli) mdmCommand() *cobra.Command {
-	return group("mdm", "Send MDM commands to hosts", c.runCommandCommand(), c.unenrollCommand())
+	return group("mdm", "Send MDM commands to hosts: lock, unlock, wipe and any other", c.runCommandCommand(), c.unenrollCommand(),
+		c.lockCommand(), c.unlockCommand(), c.wipeCommand(), c.clearPasscodeCommand(), c.locateCommand(), c.playSoundCommand(), c.cancelCommand(),
+		c.unlockPINCommand(), c.recoveryLockCommand(), c.bypassCodeCommand())
 }
 
 func (c *cli) runCommandCommand() *cobra.Command {
@@ -195,7 +197,11 @@ func (c *cli) unenrollCommand() *cobra.Command {
 			if err := c.confirm(yes, fmt.Sprintf("Turn MDM off on %s? It must be enrolled again to come back.", printable(host.DisplayName))); err != nil {
 				return err
 			}
-			if err := connection.UnenrollHost(cmd.Context(), host.ID); err != nil {
+			var held *client.HeldError
+			if err := connection.UnenrollHost(cmd.Context(), host.ID); errors.As(err, &held) {
+				fmt.Fprintf(c.Err, "%s.\n", capitalized(held.Error()))
+				return nil
+			} else if err != nil {
 				return err
 			}
 			fmt.Fprintf(c.Err, "MDM is off on %s.\n", printable(host.DisplayName))

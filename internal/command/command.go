@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/muster-mdm/muster/internal/codec/mdmcmd"
+	"github.com/muster-mdm/muster/internal/codec/mobileconfig"
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/kit/ids"
 	"github.com/muster-mdm/muster/internal/kit/wake"
@@ -40,18 +41,26 @@ type HostFinder interface {
 	ByIdentifier(ctx context.Context, identifier string) ([]fleet.HostRef, error)
 }
 
+// Brake watches what cannot be taken back.
+type Brake interface {
+	// Admit counts a command that is sent as such (bare) against the limits of
+	// the action that it is, or refuses it.
+	Admit(ctx context.Context, actor fleet.Actor, kind fleet.ActionKind, hosts []fleet.HostID, bare bool) (*fleet.ActionRequest, error)
+}
+
 // Service sends commands and lists them.
 type Service struct {
 	commands Commands
 	targets  Targets
 	hosts    HostFinder
+	brake    Brake
 	clock    func() time.Time
 	bells    []*wake.Bell // rung when there is something to push
 }
 
 // NewService returns the sender of commands.
-func NewService(commands Commands, targets Targets, hosts HostFinder, clock func() time.Time, bells ...*wake.Bell) *Service {
-	return &Service{commands: commands, targets: targets, hosts: hosts, clock: clock, bells: bells}
+func NewService(commands Commands, targets Targets, hosts HostFinder, brake Brake, clock func() time.Time, bells ...*wake.Bell) *Service {
+	return &Service{commands: commands, targets: targets, hosts: hosts, brake: brake, clock: clock, bells: bells}
 }
 
 // Run sends a command to hosts named by UUID. All hosts must exist, be
@@ -134,6 +143,9 @@ func (s *Service) run(ctx context.Context, actor fleet.Actor, targets []fleet.Ta
 	if err != nil {
 		return fleet.Command{}, nil, fleet.FieldErrorf(fleet.KindUnsupported, "command", "not a command that Apple devices understand: %v", err)
 	}
+	if err := s.admit(ctx, actor, decoded, targets); err != nil {
+		return fleet.Command{}, nil, err
+	}
 	cmd := fleet.Command{UUID: decoded.UUID, RequestType: decoded.RequestType, Platform: fleet.PlatformDarwin,
 		Purpose: fleet.CommandCustom, Body: decoded.Raw, CreatedAt: s.clock(), CreatedBy: actor}
 	details, err := json.Marshal(map[string]any{"command_uuid": cmd.UUID, "request_type": cmd.RequestType, "hosts": len(targets)})
@@ -156,6 +168,35 @@ func (s *Service) run(ctx context.Context, actor fleet.Actor, targets []fleet.Ta
 		failed = append(failed, t.Host.UUID)
 	}
 	return cmd, failed, nil
+}
+
+// admit takes commands through the brake that are actions under another name.
+func (s *Service) admit(ctx context.Context, actor fleet.Actor, cmd *mdmcmd.Command, targets []fleet.Target) error {
+	kind := actionOf(cmd)
+	if kind == 0 {
+		return nil
+	}
+	hosts := make([]fleet.HostID, 0, len(targets))
+	for _, t := range targets {
+		hosts = append(hosts, t.Host.ID)
+	}
+	_, err := s.brake.Admit(ctx, actor, kind, hosts, true)
+	return err
+}
+
+// actionOf is the action that a command is; 0: none that the brake watches.
+func actionOf(cmd *mdmcmd.Command) fleet.ActionKind {
+	switch cmd.RequestType {
+	case "EraseDevice":
+		return fleet.ActionWipe
+	case "DeviceLock", "EnableLostMode":
+		return fleet.ActionLock
+	case "RemoveProfile":
+		if mdmcmd.Field(cmd.Raw, "Identifier") == mobileconfig.EnrollmentIdentifier {
+			return fleet.ActionUnenroll
+		}
+	}
+	return 0
 }
 
 // checkTargets refuses mixed platforms and hosts that are not enrolled.
@@ -211,6 +252,9 @@ func (s *Service) Results(ctx context.Context, commandUUID, hostIdentifier strin
 		return nil, err
 	}
 	list, _, err := s.commands.List(ctx, f)
+	for i := range list {
+		list[i].Payload, list[i].Result = mdmcmd.Redacted(list[i].Payload), mdmcmd.Redacted(list[i].Result)
+	}
 	return list, err
 }
 

@@ -26,7 +26,7 @@ func Outcome(t fleet.CommandTarget, r fleet.CommandReport, answer plist.Dict) fl
 		// An error says that there is nothing to remove: gone all the same.
 		out.Unenrolled = true
 	case fleet.CommandCustom, fleet.CommandRenew, fleet.CommandSetup:
-	case fleet.CommandInstall, fleet.CommandRemove, fleet.CommandListProfiles, fleet.CommandDeclare: // judged by reconcile
+	case fleet.CommandInstall, fleet.CommandRemove, fleet.CommandListProfiles, fleet.CommandDeclare, fleet.CommandAction: // judged elsewhere
 	}
 	out.Event = &fleet.Event{Kind: fleet.EventCommandAnswered, At: r.At, Actor: actor, Details: describe(t, r)}
 	return out

@@ -128,6 +128,7 @@ func (l *Lifecycle) reset(f fleet.EnrollmentFacts, m fleet.Authenticate, v Verdi
 	h.MDM.ServerURL = e.ServerURL
 	h.MDM.BootstrapHeld = false
 	h.LastEnrolledAt = now
+	c.ForgetActions = h.MDM.Acted
 	c.Host = &h
 	kind := fleet.EventMDMAuthenticated
 	if f.Enrollment != nil {
@@ -326,6 +327,7 @@ func (l *Lifecycle) leave(f fleet.EnrollmentFacts, v Verdict, event fleet.Event)
 	e := *f.Enrollment
 	e.State = v.Next
 	c := fleet.EnrollmentChange{Enrollment: &e, CancelQueue: true}
+	c.EndActions = f.Host != nil && f.Host.MDM.Acted && e.Channel.IsDevice()
 	if !v.TurnOff {
 		return c
 	}

@@ -25,6 +25,9 @@ const (
 	CommandListProfiles CommandPurpose = 7
 	// CommandDeclare tells a device that its declarations changed.
 	CommandDeclare CommandPurpose = 8
+	// CommandAction locks, wipes or otherwise acts on a host; its answer moves
+	// the host's HostActionState.
+	CommandAction CommandPurpose = 9
 	// CommandSetup belongs to a device that waits in Setup Assistant.
 	CommandSetup CommandPurpose = 11
 )
@@ -90,7 +93,7 @@ type Command struct {
 	ItemID      ItemID
 	ItemVersion int
 	// Expand says that the body has variables that are filled in for each
-	// host when it is handed out.
+	// host when it is handed out, or lacks a secret that is put in then.
 	Expand bool
 }
 
@@ -153,6 +156,8 @@ type CommandTarget struct {
 	Items []HostItem
 	// State is the host's; only with Items.
 	State HostState
+	// Action is what actions left on the host; only of commands that act.
+	Action HostActionState
 }
 
 // ReportOutcome is what follows from a report: the pure decision about it.
@@ -176,7 +181,13 @@ type ReportOutcome struct {
 	Listed bool
 	// DueAt is when the host is to be planned again; zero: as before.
 	DueAt time.Time
-	Event *Event // nil: nothing worth an entry
+	// Action is what actions leave on the host now; nil: as before.
+	Action  *HostActionState
+	Secrets []SecretWrite
+	// Answer is kept instead of the device's answer, which has a secret in it;
+	// nil: that is kept.
+	Answer []byte
+	Event  *Event // nil: nothing worth an entry
 }
 
 // ErrStaleRules says that whoever decided about a report knows fewer items than the
@@ -223,8 +234,11 @@ type NextCommand struct {
 	ID     CommandID
 	UUID   string
 	Body   []byte
-	Expand bool // Body has variables of the host
+	Expand bool // Body has variables of the host, or lacks a secret
 	HostID HostID
+	// Purpose says who fills them in.
+	Purpose       CommandPurpose
+	EnrollmentKey string
 }
 
 // PushResult is APNs' answer to one push (contracts/apple.md 2).

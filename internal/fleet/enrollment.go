@@ -186,6 +186,10 @@ type EnrollmentChange struct {
 	Reset bool
 	// CancelQueue cancels what is queued, and turns user channels off.
 	CancelQueue bool
+	// ForgetActions drops what actions left on the host: it is as new.
+	// EndActions ends those that are pending.
+	ForgetActions bool
+	EndActions    bool
 	// Claim binds the identity to the enrollment.
 	Claim IdentityID
 	// Revoke makes every other identity of the enrollment useless.

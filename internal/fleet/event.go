@@ -100,6 +100,21 @@ const (
 	EventSetupTimedOut EventKind = "setup_timed_out"
 	EventSetupHeld     EventKind = "setup_held"
 	EventSetupDone     EventKind = "setup_done"
+	// Requests of actions, by people.
+	EventHostLocked      EventKind = "locked_host"
+	EventHostUnlocked    EventKind = "unlocked_host"
+	EventHostWiped       EventKind = "wiped_host"
+	EventPasscodeCleared EventKind = "cleared_passcode"
+	EventHostActed       EventKind = "asked_host" // for a sound, its location, another recovery lock or its bypass code
+	// EventHostSecretViewed says that somebody saw a PIN, password or code.
+	EventHostSecretViewed EventKind = "viewed_host_secret"
+	// EventActionAnswered is what the device made of an action.
+	EventActionAnswered EventKind = "host_action_answered"
+	// EventActionHeld, EventActionDecided and EventBrake are about the brake:
+	// an action waits, somebody or the time decided about it, one was refused.
+	EventActionHeld    EventKind = "held_host_action"
+	EventActionDecided EventKind = "decided_host_action"
+	EventBrake         EventKind = "brake_refused"
 )
 
 // Event is one entry of the append-only log, written in the transaction that

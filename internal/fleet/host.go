@@ -122,6 +122,11 @@ type HostMDM struct {
 	CheckedInAt   time.Time
 	UnenrolledAt  time.Time
 	BootstrapHeld bool // a bootstrap token is escrowed
+	// Acted says that actions left something behind on the host.
+	Acted       bool
+	Device      DeviceStatus
+	Pending     PendingAction
+	ActionError string // why the last lock, unlock or wipe failed
 }
 
 // DisplayName is the computer name, else the host name, else model and serial.

@@ -13,6 +13,10 @@ const (
 	ScopeVariable       SecretScope = "custom_variable" // name: what follows FLEET_SECRET_
 	ScopeEnrollSecrets  SecretScope = "enroll_secrets"  // name: the team's key; a JSON list
 	ScopeServerToken    SecretScope = "server_token"    // name: the ServerTokenID
+	// ScopeAction holds what is missing in a command's body: a property list of
+	// its fields. Name: the command's UUID, or that of the request that waits.
+	ScopeAction     SecretScope = "host_action"
+	ScopeBypassCode SecretScope = "bypass_code" // name: the key of the device channel
 )
 
 // SecretRef names a sealed value. The name is part of what is authenticated,

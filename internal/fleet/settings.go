@@ -14,7 +14,9 @@ type Settings struct {
 	// AppleServerURL replaces ServerURL in Apple enrollment profiles when set.
 	AppleServerURL string
 	// NoTeam are the settings of hosts without a team.
-	NoTeam    TeamSettings
+	NoTeam TeamSettings
+	// Brake bounds what one person can do to hosts.
+	Brake     BrakePolicy
 	UpdatedAt time.Time
 }
 

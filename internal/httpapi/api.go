@@ -27,6 +27,7 @@ type Options struct {
 	Sessions    Sessions
 	Hosts       Hosts
 	Commands    Commands
+	Actions     Actions
 	Enrollments Enrollments
 	Push        Push
 	Settings    Settings
@@ -81,6 +82,7 @@ type api struct {
 	sessions     Sessions
 	hosts        Hosts
 	commands     Commands
+	actions      Actions
 	enrollments  Enrollments
 	push         Push
 	settings     Settings
@@ -129,7 +131,7 @@ func (s *API) muxOf(path string) *http.ServeMux {
 func New(o Options) (*API, error) {
 	takeErrors()
 	a := &api{
-		access: o.Access, users: o.Users, sessions: o.Sessions, hosts: o.Hosts, commands: o.Commands,
+		access: o.Access, users: o.Users, sessions: o.Sessions, hosts: o.Hosts, commands: o.Commands, actions: o.Actions,
 		enrollments: o.Enrollments, push: o.Push, settings: o.Settings, version: o.Version, now: o.Now,
 		explainer: o.Explainer, planner: o.Planner, histories: o.Histories,
 		teams: o.Teams, secrets: o.Secrets, labels: o.Labels, profiles: o.Profiles,

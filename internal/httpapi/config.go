@@ -36,7 +36,7 @@ func (a *api) config(ctx context.Context, s fleet.Settings) (*body[apiv1.Config]
 	return reply(apiv1.Config{
 		OrgInfo:        apiv1.OrgInfo{OrgName: s.OrgName, OrgLogoURL: s.OrgLogoURL, OrgLogoURLLight: s.OrgLogoURLLight, ContactURL: s.ContactURL},
 		ServerSettings: apiv1.ServerSettings{ServerURL: s.ServerURL, LiveQueryDisabled: true, QueryReportsDisabled: true, ScriptsDisabled: true, AIFeaturesDisabled: true},
-		MDM: apiv1.MDMConfig{AppleServerURL: s.AppleServerURL, EnabledAndConfigured: err == nil, MacOSUpdates: toUpdates(s.NoTeam.MacOSUpdates),
+		MDM: apiv1.MDMConfig{Brake: toBrake(s.Brake), AppleServerURL: s.AppleServerURL, EnabledAndConfigured: err == nil, MacOSUpdates: toUpdates(s.NoTeam.MacOSUpdates),
 			IOSUpdates: toUpdates(s.NoTeam.IOSUpdates), IPadOSUpdates: toUpdates(s.NoTeam.IPadOSUpdates),
 			MacOSSetup: toSetupExperience(s.NoTeam.Setup), AppleBMEnabledAndConfigured: len(tokens) > 0, AppleBMTermsExpired: slices.ContainsFunc(tokens, func(t fleet.ServerToken) bool { return t.Sync.Error == fleet.DEPTerms }),
 			AppleBusinessManager: managers},
@@ -99,6 +99,9 @@ func patchSettings(s *fleet.Settings, patch apiv1.ConfigPatch) error {
 		}
 	}
 	if p := patch.MDM; p != nil {
+		if err := patchBrake(&s.Brake, p.Brake); err != nil {
+			return err
+		}
 		patchUpdates(&s.NoTeam, p.MacOSUpdates, p.IOSUpdates, p.IPadOSUpdates)
 		fromSetup(p.MacOSSetup).Apply(&s.NoTeam.Setup)
 	}

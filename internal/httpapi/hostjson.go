@@ -92,7 +92,7 @@ func toHostMDM(h *fleet.Host) apiv1.HostMDM {
 	connected, archived := h.MDM.Status.On(), false
 	out := apiv1.HostMDM{
 		EnrollmentStatus: textOrNull(h.MDM.Status.String()), ServerURL: textOrNull(h.MDM.ServerURL), Name: nameOfMDM(h),
-		ConnectedToFleet: &connected, EncryptionKeyArchived: &archived, DeviceStatus: "unlocked",
+		ConnectedToFleet: &connected, EncryptionKeyArchived: &archived, DeviceStatus: h.MDM.Device.String(), PendingAction: h.MDM.Pending.String(), ActionError: h.MDM.ActionError,
 		OSSettings: &apiv1.OSSettings{}, Profiles: []apiv1.HostProfile{},
 		IsPersonalEnrollment: h.MDM.Status == fleet.MDMPersonal, BootstrapTokenEscrowed: h.MDM.BootstrapHeld,
 	}

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -257,11 +258,15 @@ func (a *api) getHostByIdentifier(ctx context.Context, in *identifierInput) (*bo
 	return a.hostDetail(ctx, host)
 }
 
-func (a *api) deleteHost(ctx context.Context, in *IDInput) (*body[apiv1.Empty], error) {
+func (a *api) deleteHost(ctx context.Context, in *IDInput) (*answer[*apiv1.Held], error) {
+	held, err := a.actions.Admit(ctx, actorOf(ctx), fleet.ActionDelete, []fleet.HostID{fleet.HostID(in.ID)}, false)
+	if err != nil || held != nil {
+		return heldAnswer(held), err
+	}
 	if err := a.hosts.Delete(ctx, actorOf(ctx), fleet.HostID(in.ID)); err != nil {
 		return nil, err
 	}
-	return reply(apiv1.Empty{}), nil
+	return &answer[*apiv1.Held]{Status: http.StatusOK, Body: &apiv1.Held{}}, nil
 }
 
 func (a *api) getHostMDM(ctx context.Context, in *IDInput) (*body[*apiv1.HostMDMResponse], error) {
@@ -275,8 +280,12 @@ func (a *api) getHostMDM(ctx context.Context, in *IDInput) (*body[*apiv1.HostMDM
 	return reply(&apiv1.HostMDMResponse{EnrollmentStatus: host.MDM.Status.String(), ServerURL: host.MDM.ServerURL, Name: nameOfMDM(&host.Host)}), nil
 }
 
-func (a *api) unenrollHost(ctx context.Context, in *IDInput) (*struct{}, error) {
-	return nil, a.enrollments.TurnOff(ctx, actorOf(ctx), fleet.HostID(in.ID))
+func (a *api) unenrollHost(ctx context.Context, in *IDInput) (*answer[*apiv1.Held], error) {
+	held, err := a.actions.Admit(ctx, actorOf(ctx), fleet.ActionUnenroll, []fleet.HostID{fleet.HostID(in.ID)}, false)
+	if err != nil || held != nil {
+		return heldAnswer(held), err
+	}
+	return &answer[*apiv1.Held]{Status: http.StatusNoContent}, a.enrollments.TurnOff(ctx, actorOf(ctx), fleet.HostID(in.ID))
 }
 
 // timeOrNull is null for a time that is not known.

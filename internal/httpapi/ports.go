@@ -56,6 +56,21 @@ type Commands interface {
 	List(ctx context.Context, f fleet.CommandFilter, hostIdentifier string) ([]fleet.CommandResult, fleet.PageMeta, error)
 }
 
+// Actions does things to hosts as a whole. An unknown host is KindNotFound.
+type Actions interface {
+	Do(ctx context.Context, actor fleet.Actor, ask fleet.ActionAsk) (fleet.ActionResult, error)
+	// Admit asks the brake about what the caller does itself; a request comes
+	// back when it is held, and nothing is to be done then.
+	Admit(ctx context.Context, actor fleet.Actor, kind fleet.ActionKind, hosts []fleet.HostID, bare bool) (*fleet.ActionRequest, error)
+	// Reveal shows a secret of a host and records who asked.
+	Reveal(ctx context.Context, actor fleet.Actor, host fleet.HostID, kind fleet.RevealKind) (fleet.Revealed, error)
+	Cancel(ctx context.Context, actor fleet.Actor, host fleet.HostID, commandUUID string) error
+	Requests(ctx context.Context, phases []fleet.ActionPhase, page fleet.Page) ([]fleet.ActionRequest, fleet.PageMeta, error)
+	// Decide approves (ActionDone), denies (ActionDenied) or takes back
+	// (ActionUndone) a request.
+	Decide(ctx context.Context, v fleet.Viewer, uuid string, what fleet.ActionPhase) (fleet.ActionRequest, error)
+}
+
 // Enrollments keeps enrollment entities and makes profiles from them.
 type Enrollments interface {
 	CreateProfile(ctx context.Context, actor fleet.Actor, name string, kind fleet.EnrollmentKind) (fleet.EnrollmentProfile, error)

@@ -22,6 +22,7 @@ type route struct {
 	status     int  // of success; 0: 200, or 204 without a body
 	bodyBytes  int  // 0: the configured limit
 	multipart  bool // takes files
+	bodiless   bool // may come without a body
 	strict     bool // an unknown query parameter is an error
 	deprecated bool
 	file       string       // media type of an answer that is a file
@@ -51,10 +52,17 @@ func (rt route) paths() []string {
 
 // register puts the route on every path; only the first is documented.
 func (a *api) register(h huma.API, rt route) {
+	var request *huma.RequestBody
+	if rt.bodiless {
+		// All paths share it, and huma's checks look at it again.
+		request = &huma.RequestBody{}
+		defer func() { request.Required = false }()
+	}
 	for i, path := range rt.paths() {
 		op := huma.Operation{
 			Method: rt.method, Path: path, OperationID: rt.id, Tags: []string{rt.tag}, Summary: rt.summary,
 			Description: rt.description(), DefaultStatus: rt.status, Deprecated: rt.deprecated, Hidden: i > 0,
+			RequestBody:  request,
 			MaxBodyBytes: -1, BodyReadTimeout: bodyTimeout, // guard limits the size
 			RejectUnknownQueryParameters: rt.strict,
 			Middlewares:                  huma.Middlewares{a.guard(rt)},
@@ -94,6 +102,7 @@ func (a *api) routes() []route {
 		{"Login", a.loginRoutes()},
 		{"Users", a.userRoutes()},
 		{"Hosts", a.hostRoutes()},
+		{"Lock and wipe", a.actionRoutes()},
 		{"Teams", a.teamRoutes()},
 		{"Labels", a.labelRoutes()},
 		{"Profiles", a.profileRoutes()},

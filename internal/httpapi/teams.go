@@ -424,7 +424,7 @@ type deleteHostsInput struct {
 	Body    apiv1.DeleteHostsRequest
 }
 
-func (a *api) deleteHosts(ctx context.Context, in *deleteHostsInput) (*body[apiv1.HostsChanged], error) {
+func (a *api) deleteHosts(ctx context.Context, in *deleteHostsInput) (*answer[apiv1.HostsChanged], error) {
 	if err := refuseUnknownKeys(in.RawBody, reflect.TypeFor[apiv1.DeleteHostsRequest]()); err != nil {
 		return nil, err
 	}
@@ -448,6 +448,17 @@ func (a *api) deleteHosts(ctx context.Context, in *deleteHostsInput) (*body[apiv
 		return nil, fleet.FieldErrorf(fleet.KindConflict, "expected_count", "%d hosts were expected and %d match: nothing was deleted", want, len(ids))
 	}
 	out := apiv1.HostsChanged{}
+	if len(ids) == 0 {
+		return &answer[apiv1.HostsChanged]{Status: http.StatusOK, Body: out}, nil
+	}
+	held, err := a.actions.Admit(ctx, actorOf(ctx), fleet.ActionDelete, ids, false)
+	if err != nil {
+		return nil, err
+	}
+	if held != nil {
+		out.Approval = approvalOf(held)
+		return &answer[apiv1.HostsChanged]{Status: http.StatusAccepted, Body: out}, nil
+	}
 	for _, id := range ids {
 		err := a.hosts.Delete(ctx, actorOf(ctx), id)
 		if fleet.KindOf(err) == fleet.KindNotFound && err != nil {
@@ -458,5 +469,5 @@ func (a *api) deleteHosts(ctx context.Context, in *deleteHostsInput) (*body[apiv
 		}
 		out.HostCount++
 	}
-	return reply(out), nil
+	return &answer[apiv1.HostsChanged]{Status: http.StatusOK, Body: out}, nil
 }

@@ -33,7 +33,7 @@ func (r *Rules) Outcome(t fleet.CommandTarget, rep fleet.CommandReport, answer p
 		o.listed(answer)
 	case fleet.CommandDeclare:
 		o.declared()
-	case fleet.CommandCustom, fleet.CommandVitals, fleet.CommandRenew, fleet.CommandUnenroll, fleet.CommandSetup:
+	case fleet.CommandCustom, fleet.CommandVitals, fleet.CommandRenew, fleet.CommandUnenroll, fleet.CommandSetup, fleet.CommandAction:
 	}
 	if len(o.changes) > 0 || rep.Status != fleet.CommandAcknowledged {
 		o.out.Event = &fleet.Event{Kind: fleet.EventHostItems, At: rep.At, Actor: fleet.Actor{Kind: fleet.ActorDevice, Name: rep.Key.DeviceID()},

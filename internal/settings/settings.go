@@ -78,7 +78,7 @@ func (s *Service) Update(ctx context.Context, actor fleet.Actor, change func(*fl
 }
 
 func shown(v fleet.Settings) map[string]any {
-	return map[string]any{"no_team": v.NoTeam, "org_name": v.OrgName, "org_logo_url": v.OrgLogoURL, "org_logo_url_light_background": v.OrgLogoURLLight,
+	return map[string]any{"no_team": v.NoTeam, "brake": v.Brake, "org_name": v.OrgName, "org_logo_url": v.OrgLogoURL, "org_logo_url_light_background": v.OrgLogoURLLight,
 		"contact_url": v.ContactURL, "server_url": v.ServerURL, "apple_server_url": v.AppleServerURL}
 }
 

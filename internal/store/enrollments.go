@@ -163,6 +163,9 @@ func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) er
 			return err
 		}
 	}
+	if err := s.afterActions(e.HostID, c.ForgetActions, c.EndActions); err != nil {
+		return err
+	}
 	if err := s.applyIdentities(c, e); err != nil {
 		return err
 	}

@@ -87,6 +87,9 @@ func (s *session) storeReports(reports []*exchange) error {
 	if err := s.readItemTargets(reports); err != nil {
 		return fmt.Errorf("read the hosts' items: %w", err)
 	}
+	if err := s.readActionTargets(reports); err != nil {
+		return fmt.Errorf("read what actions left: %w", err)
+	}
 	var kept, done []*exchange
 	for _, x := range reports {
 		if !x.known {
@@ -186,8 +189,12 @@ func (s *session) finishAll(reports []*exchange) error {
 			erased = append(erased, int64(t.Command.ID))
 			continue
 		}
+		answer := x.report.Body
+		if x.out.Answer != nil {
+			answer = x.out.Answer
+		}
 		results = append(results, []any{int64(t.Command.ID), int64(x.enrollment), int64(t.HostID), int64(x.out.Status),
-			x.report.Body, micros(x.report.At), t.Sends, t.NotNowCount})
+			answer, micros(x.report.At), t.Sends, t.NotNowCount})
 	}
 	// An item that was taken away and came back has the same commands again.
 	if err := s.insertRows("command_results", resultCols, results, s.db.dialect.onConflict(resultCols[:2], resultCols[3:])); err != nil {
@@ -195,6 +202,9 @@ func (s *session) finishAll(reports []*exchange) error {
 	}
 	if err := s.finishItems(reports); err != nil {
 		return fmt.Errorf("store what answers mean for items: %w", err)
+	}
+	if err := s.finishActions(reports); err != nil {
+		return fmt.Errorf("store what answers mean for actions: %w", err)
 	}
 	if err := s.eraseUnqueued(erased); err != nil {
 		return err
@@ -224,10 +234,10 @@ func (s *session) handOut(jobs []*exchange, only fleet.CommandPurpose) error {
 	}
 	in, args := inList(ids)
 	found, err := collect(s, func(r *sql.Rows) (v row, err error) {
-		return v, r.Scan(&v.enrollment, &v.HostID, &v.ID, &v.UUID, &v.Body, &v.Expand, &v.waits)
-	}, "SELECT n.id, n.host_id, COALESCE(c.id, 0), COALESCE(c.uuid, ''), c.body, COALESCE(c.expand, FALSE),"+
+		return v, r.Scan(&v.enrollment, &v.HostID, &v.ID, &v.UUID, &v.Body, &v.Expand, &v.Purpose, &v.EnrollmentKey, &v.waits)
+	}, "SELECT n.id, n.host_id, COALESCE(c.id, 0), COALESCE(c.uuid, ''), c.body, COALESCE(c.expand, FALSE), COALESCE(c.purpose, 0), n.enroll_key,"+
 		" CASE WHEN c.id IS NULL THEN EXISTS (SELECT 1 FROM command_queue w WHERE w.enrollment_id = n.id) ELSE TRUE END"+
-		" FROM (SELECT e.id AS id, e.host_id AS host_id, CASE WHEN e.state IN (2, 4) THEN (SELECT q.command_id FROM command_queue q WHERE q.enrollment_id = e.id AND q.held = FALSE"+
+		" FROM (SELECT e.id AS id, e.host_id AS host_id, e.enroll_key AS enroll_key, CASE WHEN e.state IN (2, 4) THEN (SELECT q.command_id FROM command_queue q WHERE q.enrollment_id = e.id AND q.held = FALSE"+
 		cond+" ORDER BY q.seq, q.command_id LIMIT 1) ELSE 0 END AS command_id FROM enrollments e WHERE e.id IN "+in+") n"+
 		" LEFT JOIN commands c ON c.id = n.command_id", args...)
 	if err != nil {

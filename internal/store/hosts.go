@@ -22,16 +22,19 @@ var hostCols = []string{"id", "team_id", "uuid", "hardware_serial", "hostname", 
 	"supervised", "mdm_status", "mdm_server_url", "mdm_enrolled_at", "mdm_unenrolled_at", "bootstrap_held",
 	"created_at", "updated_at", "detail_updated_at", "label_updated_at", "last_enrolled_at", "refetch_at"}
 
-var hostSelect = "SELECT h." + strings.Join(hostCols, ", h.") + ", COALESCE(hs.seen_at, 0) FROM hosts h" +
-	" LEFT JOIN host_seen hs ON hs.host_id = h.id"
+var hostSelect = "SELECT h." + strings.Join(hostCols, ", h.") + ", COALESCE(hs.seen_at, 0)" +
+	", COALESCE(ha.host_id, 0), COALESCE(ha.status, 0), COALESCE(ha.pending, 0), COALESCE(ha.error, '') FROM hosts h" +
+	" LEFT JOIN host_seen hs ON hs.host_id = h.id LEFT JOIN host_actions ha ON ha.host_id = h.id"
 
 func scanHost(rows *sql.Rows) (fleet.Host, error) {
 	var h fleet.Host
-	var enrolled, unenrolled, created, updated, detail, label, lastEnrolled, refetch, seen int64
+	var enrolled, unenrolled, created, updated, detail, label, lastEnrolled, refetch, seen, acted int64
 	err := rows.Scan(&h.ID, &h.TeamID, &h.UUID, &h.HardwareSerial, &h.Hostname, &h.ComputerName, &h.Platform,
 		&h.HardwareModel, &h.HardwareVendor, &h.OSVersion, &h.Build, &h.PrimaryMAC, &h.DiskTotalGB, &h.DiskAvailableGB,
 		&h.Supervised, &h.MDM.Status, &h.MDM.ServerURL, &enrolled, &unenrolled, &h.MDM.BootstrapHeld,
-		&created, &updated, &detail, &label, &lastEnrolled, &refetch, &seen)
+		&created, &updated, &detail, &label, &lastEnrolled, &refetch, &seen,
+		&acted, &h.MDM.Device, &h.MDM.Pending, &h.MDM.ActionError)
+	h.MDM.Acted = acted != 0
 	h.MDM.EnrolledAt, h.MDM.UnenrolledAt, h.MDM.CheckedInAt = timeOf(enrolled), timeOf(unenrolled), timeOf(seen)
 	h.CreatedAt, h.UpdatedAt, h.DetailUpdatedAt, h.LabelUpdatedAt = timeOf(created), timeOf(updated), timeOf(detail), timeOf(label)
 	h.LastEnrolledAt, h.RefetchAt, h.SeenAt = timeOf(lastEnrolled), timeOf(refetch), timeOf(seen)
@@ -296,6 +299,7 @@ func (h *Hosts) Delete(ctx context.Context, id fleet.HostID, events []fleet.Even
 			"DELETE FROM host_seen WHERE host_id = ?",
 			"DELETE FROM host_states WHERE host_id = ?",
 			"DELETE FROM host_items WHERE host_id = ?",
+			"DELETE FROM host_actions WHERE host_id = ?",
 			"DELETE FROM ddm_status WHERE enrollment_id IN (SELECT enrollment_id FROM ddm_channels WHERE host_id = ?)",
 			"DELETE FROM ddm_channels WHERE host_id = ?",
 			"DELETE FROM label_members WHERE host_id = ?",

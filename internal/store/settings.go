@@ -24,6 +24,40 @@ type settingsRow struct {
 	AppleServerURL  string `json:"apple_server_url,omitempty"`
 	// NoTeam is a teamSettingsRow.
 	NoTeam json.RawMessage `json:"no_team,omitempty"`
+	Brake  *brakeRow       `json:"brake,omitempty"`
+}
+
+type brakeRow struct {
+	Wipes        int   `json:"wipes_per_hour,omitempty"`
+	Locks        int   `json:"locks_per_hour,omitempty"`
+	Unenrolls    int   `json:"unenrolls_per_hour,omitempty"`
+	Deletes      int   `json:"deletes_per_hour,omitempty"`
+	ApprovalFor  []int `json:"approval_for,omitempty"`
+	DelayFor     []int `json:"delay_for,omitempty"`
+	DelayMinutes int   `json:"delay_minutes,omitempty"`
+}
+
+func packBrake(p fleet.BrakePolicy) *brakeRow {
+	return &brakeRow{Wipes: int(p.WipesPerHour), Locks: int(p.LocksPerHour), Unenrolls: int(p.UnenrollsPerHour), Deletes: int(p.DeletesPerHour),
+		ApprovalFor: converted[int](p.ApprovalFor), DelayFor: converted[int](p.DelayFor), DelayMinutes: p.DelayMinutes}
+}
+
+func unpackBrake(r *brakeRow) fleet.BrakePolicy {
+	if r == nil {
+		return fleet.BrakePolicy{}
+	}
+	return fleet.BrakePolicy{WipesPerHour: fleet.BrakeLimit(r.Wipes), LocksPerHour: fleet.BrakeLimit(r.Locks),
+		UnenrollsPerHour: fleet.BrakeLimit(r.Unenrolls), DeletesPerHour: fleet.BrakeLimit(r.Deletes),
+		ApprovalFor: converted[fleet.ActionKind](r.ApprovalFor), DelayFor: converted[fleet.ActionKind](r.DelayFor), DelayMinutes: r.DelayMinutes}
+}
+
+// converted turns numbers of one type into those of another; nil stays nil.
+func converted[To, From int | fleet.ActionKind](values []From) []To {
+	var out []To
+	for _, v := range values {
+		out = append(out, To(v))
+	}
+	return out
 }
 
 func (s *session) settings() (fleet.Settings, error) {
@@ -43,7 +77,7 @@ func (s *session) settings() (fleet.Settings, error) {
 			return fleet.Settings{}, err
 		}
 	}
-	return fleet.Settings{NoTeam: noTeam, OrgName: r.OrgName, OrgLogoURL: r.OrgLogoURL, OrgLogoURLLight: r.OrgLogoURLLight,
+	return fleet.Settings{NoTeam: noTeam, Brake: unpackBrake(r.Brake), OrgName: r.OrgName, OrgLogoURL: r.OrgLogoURL, OrgLogoURLLight: r.OrgLogoURLLight,
 		ContactURL: r.ContactURL, ServerURL: r.ServerURL, AppleServerURL: r.AppleServerURL, UpdatedAt: timeOf(at)}, nil
 }
 
@@ -52,7 +86,7 @@ func (s *session) putSettings(v fleet.Settings) error {
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(settingsRow{NoTeam: noTeam, OrgName: v.OrgName, OrgLogoURL: v.OrgLogoURL, OrgLogoURLLight: v.OrgLogoURLLight,
+	body, err := json.Marshal(settingsRow{NoTeam: noTeam, Brake: packBrake(v.Brake), OrgName: v.OrgName, OrgLogoURL: v.OrgLogoURL, OrgLogoURLLight: v.OrgLogoURLLight,
 		ContactURL: v.ContactURL, ServerURL: v.ServerURL, AppleServerURL: v.AppleServerURL})
 	if err != nil {
 		return err

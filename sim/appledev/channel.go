@@ -53,14 +53,17 @@ func (d *Device) poll(ctx context.Context, which ...Channel) (int, error) {
 	if e == nil {
 		return 0, ErrNotEnrolled
 	}
+	if d.Locked() {
+		return 0, ErrLocked
+	}
 	n := 0
 	for _, c := range e.channels() {
-		if d.current() != e || !slices.Contains(which, c.which) {
+		if d.current() != e || d.Locked() || !slices.Contains(which, c.which) {
 			continue
 		}
 		more, err := d.drain(ctx, e, c)
 		n += more
-		if err == nil && d.current() == e {
+		if err == nil && d.current() == e && !d.Locked() {
 			err = d.settle(ctx, e, c)
 		}
 		if err != nil {
@@ -87,7 +90,7 @@ func (d *Device) drain(ctx context.Context, e *enrollment, c *channel) (int, err
 				return n, err
 			}
 		}
-		if d.current() != e || len(answer) == 0 {
+		if d.current() != e || d.Locked() || len(answer) == 0 {
 			return n, nil
 		}
 		if n == maxCommands {

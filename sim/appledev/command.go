@@ -52,14 +52,17 @@ func (d *Device) execute(ctx context.Context, e *enrollment, c *channel, cmd *co
 	case "ManagedApplicationList":
 		return acknowledged(dict{"ManagedApplicationList": map[string]any{}})
 	case "ClearPasscode":
-		return d.clearPasscode()
+		return d.clearPasscode(e, cmd)
 	case "RestartDevice", "ShutDownDevice", "AccountConfiguration":
 		return acknowledged(nil)
-	case "EnableLostMode", "DisableLostMode":
-		if d.spec.Model.Family == Mac || !d.spec.Supervised {
-			return refused(link{domainMDM, codeNotSupported, "Lost Mode needs a supervised iPhone or iPad"})
-		}
-		return acknowledged(nil)
+	case "EnableLostMode", "DisableLostMode", "DeviceLocation", "PlayLostModeSound":
+		return d.lostMode(cmd)
+	case "SetRecoveryLock":
+		return d.setRecoveryLock(cmd)
+	case "VerifyRecoveryLock":
+		return d.verifyRecoveryLock(cmd)
+	case "ActivationLockBypassCode":
+		return d.activationLockBypassCode()
 	default:
 		return refused(link{domainMDM, codeUnknownCommand, fmt.Sprintf("%q is not a valid request type.", cmd.requestType)})
 	}
@@ -67,20 +70,6 @@ func (d *Device) execute(ctx context.Context, e *enrollment, c *channel, cmd *co
 
 // acknowledged is a success with an answer.
 func acknowledged(fields dict) *report { return &report{status: statusAcknowledged, fields: fields} }
-
-// deviceLock locks; Macs need a PIN of six digits.
-func (d *Device) deviceLock(cmd *command) *report {
-	if d.spec.Model.Family == Mac {
-		if !isPIN(cmd.body.text("PIN")) {
-			return &report{status: statusFormatError}
-		}
-		return acknowledged(nil)
-	}
-	if cmd.body.text("Message") == "" && cmd.body.text("PhoneNumber") == "" {
-		return acknowledged(nil)
-	}
-	return acknowledged(dict{"MessageResult": "Success"})
-}
 
 // isPIN reports six digits.
 func isPIN(s string) bool {

@@ -19,6 +19,8 @@ var (
 	ErrNotEnrolled = errors.New("device is not enrolled")
 	// ErrOffline: the device has no network just now.
 	ErrOffline = errors.New("device is offline")
+	// ErrLocked: the Mac asks for a PIN and runs nothing until it has it.
+	ErrLocked = errors.New("device is locked by a PIN")
 	// ErrLost: a planned fault swallowed a result or its answer.
 	ErrLost = errors.New("a planned fault lost the message")
 )
@@ -126,6 +128,9 @@ type Device struct {
 	osVersion string
 	build     string
 	passcode  bool
+	pin       string // a Mac that asks for it runs nothing; "": it does not
+	lost      *LostMode
+	recovery  string // password of the recovery lock; "": none
 }
 
 // enrollment is a device under management. Fields change only while talking and
@@ -196,6 +201,7 @@ func (d *Device) reset() {
 	d.stores = [channels]store{}
 	d.settings = make(map[string]dict)
 	d.passcode = true
+	d.pin, d.lost, d.recovery = "", nil, ""
 }
 
 // Spec returns what the device is.
@@ -249,6 +255,7 @@ func (d *Device) emit(e Event) {
 // forget drops the enrollment and what it brought. Call it with mu held.
 func (d *Device) forget() {
 	d.enrolled = nil
+	d.lost, d.recovery = nil, "" // both go with the management
 	for c := range d.stores {
 		d.stores[c].remove(func(p installed) bool { return p.managed || p.profile.mdm != nil })
 	}

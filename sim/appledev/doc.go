@@ -20,6 +20,16 @@
 // when NotNow was the last thing it said. A result that the server does not
 // answer with 2xx is kept and sent again, as Apple's devices do.
 //
+// # Locks
+//
+// DeviceLock makes a Mac restart and ask for the PIN: it answers nothing more,
+// pushes and [Device.Poll] ([ErrLocked]) included, until [Device.EnterPIN] got
+// it. An iPhone or iPad only shows the lock screen. Lost Mode needs supervision,
+// shows what EnableLostMode said and goes on to obey everything; it ends with
+// DisableLostMode, an erasure or the enrollment. A recovery lock ends in the same
+// ways. ClearPasscode wants the unlock token of the last TokenUpdate. Which error
+// a wrong token or password is answered with is a choice: Apple documents none.
+//
 // # Automated enrollment
 //
 // With a Service, [Device.Boot] is Setup Assistant: it asks Apple for the profile

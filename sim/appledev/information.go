@@ -49,9 +49,9 @@ func (d *Device) facts() map[string]any {
 		facts["ServiceSubscriptions"] = []any{map[string]any{
 			"Slot": "CTSubscriptionSlotOne", "IMEI": d.spec.IMEI, "IsDataPreferred": true, "IsVoicePreferred": true,
 		}}
-		facts["IsMDMLostModeEnabled"] = false
+		facts["IsMDMLostModeEnabled"] = d.lost != nil
 	case IPad:
-		facts["CellularTechnology"], facts["IsMDMLostModeEnabled"] = 0, false
+		facts["CellularTechnology"], facts["IsMDMLostModeEnabled"] = 0, d.lost != nil
 	}
 	return facts
 }
@@ -104,7 +104,7 @@ func (d *Device) applicationList(cmd *command) *report {
 // securityInfo tells how the device is protected.
 func (d *Device) securityInfo(c *channel) *report {
 	d.mu.Lock()
-	now := d.observe(c)
+	now, recovery := d.observe(c), d.recovery != ""
 	d.mu.Unlock()
 	info := map[string]any{
 		"HardwareEncryptionCaps": 3, "PasscodePresent": now.passcode, "PasscodeCompliant": now.compliant(),
@@ -116,7 +116,7 @@ func (d *Device) securityInfo(c *channel) *report {
 	if d.spec.Model.Family == Mac {
 		info = map[string]any{
 			"FDE_Enabled": true, "FDE_HasPersonalRecoveryKey": true, "FDE_HasInstitutionalRecoveryKey": false,
-			"SystemIntegrityProtectionEnabled": true, "IsRecoveryLockEnabled": false,
+			"SystemIntegrityProtectionEnabled": true, "IsRecoveryLockEnabled": recovery,
 			"BootstrapTokenAllowedForAuthentication": "not supported", "BootstrapTokenRequiredForSoftwareUpdate": true,
 			"FirewallSettings": map[string]any{"FirewallEnabled": true, "BlockAllIncoming": false, "StealthMode": false},
 			"SecureBoot":       map[string]any{"SecureBootLevel": "full", "ExternalBootLevel": "not supported"},

@@ -16,6 +16,8 @@ const (
 	codeUnknownCommand  = 12021
 	codeRenewalRejected = 12025
 	codeNotAwaiting     = 12067
+	codeNotLost         = 12067 // Apple: Disable Lost Mode
+	codeNotAuthorized   = 12007
 	codeProfileMissing  = 12075
 	codeNotSupported    = 12081
 

@@ -54,6 +54,7 @@ type server struct {
 	queue      []command // in front: in flight
 	status     int       // answered instead of 200 when set, for results only
 	bootstrap  []byte
+	unlock     []byte // of the last TokenUpdate
 	noUsers    bool
 	onward     bool              // hand out another command after a NotNow
 	refused    string            // that one does not come again
@@ -258,6 +259,7 @@ func (s *server) checkIn(w http.ResponseWriter, m message) {
 	case "GetBootstrapToken":
 		_, _ = w.Write(encode(map[string]any{"BootstrapToken": s.bootstrap}))
 	case "TokenUpdate":
+		s.unlock, _ = m.body["UnlockToken"].([]byte)
 		if m.body["UserID"] != nil && s.noUsers {
 			http.Error(w, "no users here", http.StatusGone)
 		}

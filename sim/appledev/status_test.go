@@ -103,7 +103,7 @@ func TestThePasscodeIsAFact(t *testing.T) {
 	if at(r.StatusItems, "passcode.is-compliant") != true {
 		t.Fatalf("%v", r.StatusItems)
 	}
-	s.enqueue("ClearPasscode", nil)
+	s.enqueue("ClearPasscode", fields{"UnlockToken": s.unlock})
 	poll(t, d)
 	got := s.heard(t)
 	wantEndpoints(t, got, "status")

@@ -40,16 +40,6 @@ func (d *Device) nudge() {
 	}
 }
 
-// clearPasscode is the command that a device with an unlock token obeys.
-func (d *Device) clearPasscode() *report {
-	if d.spec.Model.Family == Mac {
-		return refused(link{domainMDM, codeNotSupported, "A Mac has no passcode to clear"})
-	}
-	r := acknowledged(nil)
-	r.after = func(context.Context) error { d.SetPasscode(false); return nil }
-	return r
-}
-
 // OpenUserChannel is a user logging in on a Mac that had nobody: the Mac asks
 // for a user channel. It does nothing where there is one, or none may be.
 func (d *Device) OpenUserChannel(ctx context.Context) error {

@@ -1,0 +1,42 @@
+package mdmcmd
+
+import (
+	"bytes"
+	"testing"
+)
+
+func TestWhatOpensADeviceIsHidden(t *testing.T) {
+	plain, err := New("U", "DeviceLock", map[string]any{"Message": "PIN follows"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Redacted(plain.Raw); !bytes.Equal(got, plain.Raw) {
+		t.Errorf("a command without secrets became %s", got)
+	}
+	full, err := WithFields(plain.Raw, map[string]any{"PIN": "123456", "UnlockToken": []byte("token"), "NewPassword": "pass"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if Field(full, "PIN") != "123456" || Field(full, "Message") != "PIN follows" {
+		t.Errorf("the fields are %s", full)
+	}
+	got := Redacted(full)
+	for _, secret := range []string{"123456", "pass<", "dG9rZW4="} {
+		if bytes.Contains(got, []byte(secret)) {
+			t.Errorf("%s shows %s", got, secret)
+		}
+	}
+	if Field(got, "PIN") != Hidden || Field(got, "Message") != "PIN follows" {
+		t.Errorf("what is left is %s", got)
+	}
+	answer := []byte(`<plist version="1.0"><dict><key>Status</key><string>Acknowledged</string><key>ActivationLockBypassCode</key><string>AAAAA</string></dict></plist>`)
+	if got := Redacted(answer); bytes.Contains(got, []byte("AAAAA")) || !bytes.Contains(got, []byte("Acknowledged")) {
+		t.Errorf("an answer became %s", got)
+	}
+	if got := Redacted([]byte("PIN but no property list")); got != nil {
+		t.Errorf("what cannot be read became %s", got)
+	}
+	if _, err := WithFields([]byte(`<plist version="1.0"><dict/></plist>`), nil); err == nil {
+		t.Error("there was no Command dictionary")
+	}
+}

@@ -1,0 +1,262 @@
+package hostaction
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+const (
+	dueBatch    = 50 // requests carried out in one round
+	rotateBatch = 50 // recovery locks renewed in one round
+	maxRounds   = 20 // of rotations in one run
+)
+
+// Requests lists what waited or waits for a second person or its time.
+func (s *Service) Requests(ctx context.Context, phases []fleet.ActionPhase, page fleet.Page) ([]fleet.ActionRequest, fleet.PageMeta, error) {
+	return s.o.Store.Requests(ctx, phases, page)
+}
+
+// Decide approves (ActionDone), denies (ActionDenied) or takes back
+// (ActionUndone) a request, and returns it. What is approved and has not to
+// wait is carried out.
+func (s *Service) Decide(ctx context.Context, v fleet.Viewer, uuid string, what fleet.ActionPhase) (fleet.ActionRequest, error) {
+	org, err := s.o.Settings.Settings(ctx)
+	if err != nil {
+		return fleet.ActionRequest{}, err
+	}
+	now, approved := s.o.Clock(), false
+	err = s.o.Store.Act(ctx, fleet.ActionLookup{RequestUUID: uuid}, func(f fleet.ActionFacts) (fleet.ActionChange, error) {
+		if f.Request == nil {
+			return fleet.ActionChange{}, unknownRequest(uuid)
+		}
+		r := *f.Request
+		verdict, refusal := decideApproval(org.Brake, &r, what, v.Actor(), v.User.Role == fleet.RoleAdmin, now)
+		if refusal != nil {
+			return fleet.ActionChange{}, refusal
+		}
+		r.Phase, r.DueAt, r.DecidedBy, r.DecidedAt = verdict.phase, verdict.due, v.Actor(), now
+		if approved = verdict.phase == fleet.ActionDone; approved {
+			r.Phase = fleet.ActionDelayed // carried out next, or by the job
+		}
+		return fleet.ActionChange{Request: &r, Events: decisions(&r, v.Actor(), what.String(), now)}, nil
+	})
+	if err != nil {
+		return fleet.ActionRequest{}, err
+	}
+	if approved {
+		if err := s.execute(ctx, uuid); err != nil {
+			return fleet.ActionRequest{}, err
+		}
+	}
+	r, err := s.o.Store.Request(ctx, uuid)
+	if err == nil && r == nil {
+		err = unknownRequest(uuid)
+	}
+	if err != nil {
+		return fleet.ActionRequest{}, err
+	}
+	return *r, nil
+}
+
+func unknownRequest(uuid string) error {
+	return fleet.Errorf(fleet.KindNotFound, "there is no request %.64q", uuid)
+}
+
+// decisions tell the log of every host of a request what was decided.
+func decisions(r *fleet.ActionRequest, by fleet.Actor, what string, at time.Time) []fleet.Event {
+	out := make([]fleet.Event, 0, len(r.Targets))
+	for _, t := range r.Targets {
+		out = append(out, fleet.Event{Kind: fleet.EventActionDecided, At: at, Actor: by, HostID: t.ID, Details: details(map[string]any{
+			"action": r.Kind.String(), "request_uuid": r.UUID, "decision": what, "asked_by": r.Actor.Email, "detail": r.Detail})})
+	}
+	return out
+}
+
+// execute carries a request out whose time came, for those hosts that still
+// take it.
+func (s *Service) execute(ctx context.Context, uuid string) error {
+	request, err := s.o.Store.Request(ctx, uuid)
+	if err != nil || request == nil {
+		return err
+	}
+	ask := fleet.ActionAsk{Kind: request.Kind, Expected: -1}
+	for _, t := range request.Targets {
+		ask.Hosts = append(ask.Hosts, t.ID)
+	}
+	packed, err := s.open(ctx, actionRef(uuid))
+	if err != nil {
+		return err
+	}
+	if packed != nil {
+		if err := json.Unmarshal(packed, &ask.Options); err != nil {
+			return fmt.Errorf("read what request %s says: %w", uuid, err)
+		}
+	}
+	o, err := s.order(ctx, request.Actor, ask)
+	if err != nil {
+		return err
+	}
+	var running *fleet.ActionRequest
+	err = s.o.Store.Act(ctx, fleet.ActionLookup{Hosts: o.ask.Hosts, RequestUUID: uuid}, func(f fleet.ActionFacts) (c fleet.ActionChange, err error) {
+		c, running, err = s.executeOn(o, f)
+		return c, err
+	})
+	if err != nil {
+		return err
+	}
+	s.o.Pushes.Ring()
+	if running == nil {
+		return nil
+	}
+	return s.doThere(ctx, running)
+}
+
+// executeOn carries a request out, or returns it when it is another package's
+// to do.
+func (s *Service) executeOn(o *order, f fleet.ActionFacts) (c fleet.ActionChange, running *fleet.ActionRequest, err error) {
+	if f.Request == nil || f.Request.DueAt.After(o.now) {
+		return c, nil, nil
+	}
+	r := *f.Request
+	switch {
+	case r.Phase == fleet.ActionRunning:
+		return c, &r, nil // whoever began did not come to the end
+	case r.Phase != fleet.ActionDelayed:
+		return c, nil, nil // undone meanwhile, or done by another replica
+	case o.elsewhere():
+		r.Phase = fleet.ActionRunning
+		c.Request = &r
+		return c, &r, nil
+	}
+	done := 0
+	var faults []string
+	if gone := len(o.ask.Hosts) - len(f.Hosts); gone > 0 {
+		faults = append(faults, fmt.Sprintf("hosts that are gone: %d", gone))
+	}
+	for i := range f.Hosts {
+		st, refusal := decide(o.ask.Kind, &f.Hosts[i])
+		if refusal != nil {
+			faults = append(faults, refusal.Fields[0].Reason)
+			continue
+		}
+		done++
+		if err := s.carry(&c, o, st, &f.Hosts[i]); err != nil {
+			return c, nil, err
+		}
+	}
+	finished(&c, &r, done > 0, faults, o.now)
+	return c, nil, nil
+}
+
+// finished ends a request.
+func finished(c *fleet.ActionChange, r *fleet.ActionRequest, done bool, faults []string, at time.Time) {
+	r.Phase, r.Detail = fleet.ActionDone, strings.Join(faults[:min(len(faults), maxNamed)], "; ")
+	if !done {
+		r.Phase = fleet.ActionFailed
+	}
+	c.Request = r
+	c.Events = append(c.Events, decisions(r, fleet.Actor{}, r.Phase.String(), at)...)
+}
+
+// doThere carries out what is another package's to do, host by host, and ends
+// the request. After a crash it is done again: what is so already is no fault.
+func (s *Service) doThere(ctx context.Context, r *fleet.ActionRequest) error {
+	done := false
+	var faults []string
+	for _, t := range r.Targets {
+		err := s.o.Doers[r.Kind](ctx, r.Actor, t.ID)
+		var shown *fleet.Error
+		switch {
+		case err == nil:
+			done = true
+		case !errors.As(err, &shown):
+			return fmt.Errorf("%s host %d: %w", r.Kind, t.ID, err)
+		case shown.Kind == fleet.KindNotFound || shown.Kind == fleet.KindConflict:
+			done = true
+			faults = append(faults, t.Name+": "+shown.Error())
+		default:
+			faults = append(faults, t.Name+": "+shown.Error())
+		}
+	}
+	now := s.o.Clock()
+	return s.o.Store.Act(ctx, fleet.ActionLookup{RequestUUID: r.UUID}, func(f fleet.ActionFacts) (c fleet.ActionChange, err error) {
+		if f.Request == nil || f.Request.Phase != fleet.ActionRunning {
+			return c, nil
+		}
+		end := *f.Request
+		finished(&c, &end, done, faults, now)
+		return c, nil
+	})
+}
+
+// Round does what time brings: requests come due or expire, recovery lock
+// passwords that somebody saw are replaced.
+func (s *Service) Round(ctx context.Context) error {
+	now := s.o.Clock()
+	var errs []error
+	for _, phase := range []fleet.ActionPhase{fleet.ActionRunning, fleet.ActionDelayed} {
+		due, err := s.o.Store.RequestsDue(ctx, phase, now, dueBatch)
+		errs = append(errs, err)
+		for _, r := range due {
+			errs = append(errs, s.execute(ctx, r.UUID))
+		}
+	}
+	expired, err := s.o.Store.RequestsDue(ctx, fleet.ActionWaiting, now, dueBatch)
+	errs = append(errs, err)
+	for _, r := range expired {
+		errs = append(errs, s.expire(ctx, r.UUID, now))
+	}
+	return errors.Join(append(errs, s.rotate(ctx, now))...)
+}
+
+func (s *Service) expire(ctx context.Context, uuid string, now time.Time) error {
+	return s.o.Store.Act(ctx, fleet.ActionLookup{RequestUUID: uuid}, func(f fleet.ActionFacts) (fleet.ActionChange, error) {
+		if f.Request == nil || f.Request.Phase != fleet.ActionWaiting || f.Request.DueAt.After(now) {
+			return fleet.ActionChange{}, nil
+		}
+		r := *f.Request
+		r.Phase, r.DecidedAt, r.Detail = fleet.ActionExpired, now, "nobody approved it in time"
+		return fleet.ActionChange{Request: &r, Events: decisions(&r, fleet.Actor{}, "expired", now)}, nil
+	})
+}
+
+// rotate replaces recovery lock passwords that are due. A host that takes none
+// now is put off.
+func (s *Service) rotate(ctx context.Context, now time.Time) error {
+	for range maxRounds {
+		hosts, err := s.o.Store.RotationsDue(ctx, now, rotateBatch)
+		if err != nil || len(hosts) == 0 {
+			return err
+		}
+		o := &order{ask: fleet.ActionAsk{Kind: fleet.ActionRecoveryLock, Hosts: hosts, Expected: -1}, now: now}
+		err = s.o.Store.Act(ctx, fleet.ActionLookup{Hosts: hosts}, func(f fleet.ActionFacts) (c fleet.ActionChange, err error) {
+			for i := range f.Hosts {
+				h := &f.Hosts[i]
+				st, refusal := decide(fleet.ActionRecoveryLock, h)
+				if refusal != nil {
+					h.Action.RotateAt = now.Add(rotateAgain)
+					c.States = append(c.States, h.Action)
+					continue
+				}
+				if err := s.carry(&c, o, st, h); err != nil {
+					return c, err
+				}
+			}
+			return c, nil
+		})
+		if err != nil {
+			return err
+		}
+		s.o.Pushes.Ring()
+	}
+	return nil
+}
+
+// Sweep drops sealed fields of commands that nobody needs any more.
+func (s *Service) Sweep(ctx context.Context) error { return s.o.Store.Sweep(ctx) }

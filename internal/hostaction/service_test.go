@@ -1,0 +1,295 @@
+package hostaction_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/muster-mdm/muster/internal/codec/plist"
+	"github.com/muster-mdm/muster/internal/fleet"
+	"github.com/muster-mdm/muster/internal/hostaction"
+	"github.com/muster-mdm/muster/internal/store"
+	"github.com/muster-mdm/muster/internal/store/storetest"
+)
+
+// plainSealer marks what it sealed, to see that nothing else is stored.
+type plainSealer struct{}
+
+func (plainSealer) Seal(ref fleet.SecretRef, secret []byte) (fleet.Sealed, error) {
+	out := bytes.Clone(secret)
+	for i := range out {
+		out[i] ^= 0x55
+	}
+	return fleet.Sealed{KeyID: string(ref.Scope), Data: out}, nil
+}
+
+func (s plainSealer) Open(ref fleet.SecretRef, sealed fleet.Sealed) ([]byte, error) {
+	if sealed.KeyID != string(ref.Scope) {
+		return nil, fmt.Errorf("sealed as %s, opened as %s", sealed.KeyID, ref.Scope)
+	}
+	again, err := s.Seal(ref, sealed.Data)
+	return again.Data, err
+}
+
+type policy struct{ fleet.BrakePolicy }
+
+func (p *policy) Settings(context.Context) (fleet.Settings, error) {
+	return fleet.Settings{OrgName: "Acme", Brake: p.BrakePolicy}, nil
+}
+
+// bench is the service over a real store.
+type bench struct {
+	*hostaction.Service
+	t      *testing.T
+	db     *store.DB
+	policy policy
+	now    time.Time
+	done   []string // what the doers did
+	fail   error    // of the next doer
+	hosts  []fleet.HostID
+	keys   []fleet.EnrollmentID
+}
+
+func newBench(t *testing.T, platforms ...fleet.Platform) *bench {
+	t.Helper()
+	b := &bench{t: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	b.db = storetest.OpenAt(t, store.SQLite, func() time.Time { return b.now })
+	doer := func(what string) hostaction.Doer {
+		return func(_ context.Context, actor fleet.Actor, host fleet.HostID) error {
+			if err := b.fail; err != nil {
+				b.fail = nil
+				return err
+			}
+			b.done = append(b.done, fmt.Sprint(what, " ", host, " ", actor.Name))
+			return nil
+		}
+	}
+	b.Service = hostaction.New(hostaction.Options{Store: store.NewHostActions(b.db), Secrets: store.NewSecrets(b.db), Sealer: plainSealer{}, Settings: &b.policy,
+		Doers: map[fleet.ActionKind]hostaction.Doer{fleet.ActionUnenroll: doer("unenroll"), fleet.ActionDelete: doer("delete")},
+		Clock: func() time.Time { return b.now }, Seen: func(fleet.HostID) time.Time { return time.Time{} }})
+	for i, p := range platforms {
+		key := fmt.Sprint("UDID-", i)
+		host := fleet.Host{UUID: key, HardwareSerial: fmt.Sprint("S-", i), ComputerName: fmt.Sprint("host ", i), Platform: p, Supervised: fleet.Yes, MDM: fleet.HostMDM{Status: fleet.MDMAutomatic}}
+		e, err := store.NewEnrollments(b.db).Apply(t.Context(), fleet.CheckinLookup{Key: fleet.EnrollmentKey{Channel: fleet.ChannelDevice, ID: key}},
+			func(fleet.EnrollmentFacts) (fleet.EnrollmentChange, error) {
+				return fleet.EnrollmentChange{Host: &host, Enrollment: &fleet.Enrollment{Key: key, Channel: fleet.ChannelDevice, State: fleet.EnrollmentOn, PushToken: []byte("t")}}, nil
+			})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.hosts, b.keys = append(b.hosts, host.ID), append(b.keys, e.ID)
+	}
+	return b
+}
+
+func person(id int, name string) fleet.Actor {
+	return fleet.Actor{Kind: fleet.ActorUser, UserID: fleet.UserID(id), Name: name}
+}
+
+func admin(id int, name string) fleet.Viewer {
+	return fleet.Viewer{User: fleet.User{ID: fleet.UserID(id), Name: name, Role: fleet.RoleAdmin}}
+}
+
+// fetched is the command that a host gets next, as it gets it.
+func (b *bench) fetched(host int) map[string]any {
+	b.t.Helper()
+	next, err := store.NewCommands(b.db).Exchange(b.t.Context(), b.keys[host], nil, 0, nil)
+	if err != nil || next == nil {
+		b.t.Fatalf("host %d gets nothing: %v", host, err)
+	}
+	body := next.Body
+	if next.Expand {
+		if body, err = b.Fill(b.t.Context(), next); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	v, err := plist.Read(body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return v.(map[string]any)["Command"].(map[string]any)
+}
+
+func (b *bench) ask(kind fleet.ActionKind, hosts ...fleet.HostID) fleet.ActionAsk {
+	return fleet.ActionAsk{Kind: kind, Hosts: hosts, Expected: -1}
+}
+
+func TestWhatAHeldWipeSaysIsKeptUntilItIsApproved(t *testing.T) {
+	b := newBench(t, fleet.PlatformIPadOS)
+	b.policy.ApprovalFor = []fleet.ActionKind{fleet.ActionWipe}
+	ask := b.ask(fleet.ActionWipe, b.hosts...)
+	ask.Options = fleet.ActionOptions{PreserveDataPlan: true, ReturnToService: true, WiFiProfile: []byte("the network"), MDMProfile: []byte("the server")}
+	r, err := b.Do(t.Context(), person(1, "Ada"), ask)
+	if err != nil || r.Held == nil || r.Pending != fleet.PendingNone {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	// Nothing goes in the meantime, the clean-up included.
+	if err := b.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	done, err := b.Decide(t.Context(), admin(2, "Bob"), r.Held.UUID, fleet.ActionDone)
+	if err != nil || done.Phase != fleet.ActionDone || done.DecidedBy.Name != "Bob" {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	cmd := b.fetched(0)
+	service, _ := cmd["ReturnToService"].(map[string]any)
+	if cmd["RequestType"] != "EraseDevice" || cmd["PreserveDataPlan"] != true || string(service["WiFiProfileData"].([]byte)) != "the network" ||
+		string(service["MDMProfileData"].([]byte)) != "the server" || cmd["PIN"] != nil {
+		t.Errorf("%+v", cmd)
+	}
+}
+
+func TestTimeDecidesWhatNobodyDecided(t *testing.T) {
+	b := newBench(t, fleet.PlatformDarwin, fleet.PlatformDarwin)
+	b.policy.ApprovalFor = []fleet.ActionKind{fleet.ActionWipe}
+	b.policy.DelayFor, b.policy.DelayMinutes = []fleet.ActionKind{fleet.ActionUnenroll, fleet.ActionLock}, 10
+	ctx := t.Context()
+	waiting, err := b.Do(ctx, person(1, "Ada"), b.ask(fleet.ActionWipe, b.hosts[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaving, err := b.Admit(ctx, person(1, "Ada"), fleet.ActionUnenroll, b.hosts[1:], false)
+	if err != nil || leaving == nil {
+		t.Fatalf("%+v, %v", leaving, err)
+	}
+	both, err := b.Do(ctx, person(1, "Ada"), b.ask(fleet.ActionLock, b.hosts...))
+	if err != nil || both.Held == nil {
+		t.Fatalf("%+v, %v", both, err)
+	}
+	round := func() {
+		t.Helper()
+		if err := b.Round(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	round()
+	if len(b.done) > 0 {
+		t.Errorf("%v happened before its time", b.done)
+	}
+	// One of the two is deleted meanwhile: the other is locked, and the request
+	// says so.
+	if _, err := store.NewHosts(b.db).Delete(ctx, b.hosts[0], nil); err != nil {
+		t.Fatal(err)
+	}
+	b.now = b.now.Add(10 * time.Minute)
+	round()
+	round() // once is enough
+	if fmt.Sprint(b.done) != fmt.Sprintf("[unenroll %d Ada]", b.hosts[1]) {
+		t.Errorf("%v", b.done)
+	}
+	b.now = b.now.Add(24 * time.Hour)
+	round()
+	list, _, err := b.Requests(ctx, nil, fleet.Page{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, r := range list {
+		got[r.UUID] = r.Phase.String() + " " + r.Detail
+	}
+	for uuid, want := range map[string]string{waiting.Held.UUID: "expired nobody", leaving.UUID: "done ", both.Held.UUID: "done hosts that are gone: 1"} {
+		if !strings.HasPrefix(got[uuid], want) {
+			t.Errorf("a request is %q, want %q", got[uuid], want)
+		}
+	}
+	if cmd := b.fetched(1); cmd["RequestType"] != "DeviceLock" || len(fmt.Sprint(cmd["PIN"])) != 6 {
+		t.Errorf("%+v", cmd)
+	}
+}
+
+func TestARequestThatCannotBeCarriedOutFails(t *testing.T) {
+	b := newBench(t, fleet.PlatformDarwin)
+	b.policy.DelayFor, b.policy.DelayMinutes = []fleet.ActionKind{fleet.ActionWipe}, 10
+	held, err := b.Do(t.Context(), person(1, "Ada"), b.ask(fleet.ActionWipe, b.hosts...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Do(t.Context(), person(2, "Bob"), b.ask(fleet.ActionLock, b.hosts...)); err != nil {
+		t.Fatal(err)
+	}
+	b.now = b.now.Add(time.Hour)
+	if err := b.Round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	list, _, err := b.Requests(t.Context(), []fleet.ActionPhase{fleet.ActionFailed}, fleet.Page{})
+	if err != nil || len(list) != 1 || list[0].UUID != held.Held.UUID || !strings.Contains(list[0].Detail, "host 0 has a pending lock") {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+func TestWhatIsInterruptedIsDoneAgain(t *testing.T) {
+	b := newBench(t, fleet.PlatformDarwin)
+	b.policy.ApprovalFor = []fleet.ActionKind{fleet.ActionDelete}
+	held, err := b.Admit(t.Context(), person(1, "Ada"), fleet.ActionDelete, b.hosts, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.fail = errors.New("the database is away")
+	if _, err := b.Decide(t.Context(), admin(2, "Bob"), held.UUID, fleet.ActionDone); err == nil {
+		t.Fatal("a failure was swallowed")
+	}
+	if _, err := b.Decide(t.Context(), admin(2, "Bob"), held.UUID, fleet.ActionUndone); fleet.KindOf(err) != fleet.KindConflict {
+		t.Errorf("what began was undone: %v", err)
+	}
+	b.fail = fleet.Errorf(fleet.KindNotFound, "it is gone")
+	if err := b.Round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	list, _, err := b.Requests(t.Context(), nil, fleet.Page{})
+	if err != nil || len(list) != 1 || list[0].Phase != fleet.ActionDone || list[0].Detail != "host 0: it is gone" {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+func TestAllHostsOfARequestOrNone(t *testing.T) {
+	b := newBench(t, fleet.PlatformDarwin, fleet.PlatformIOS, fleet.PlatformDarwin)
+	if _, err := b.Do(t.Context(), person(1, "Ada"), b.ask(fleet.ActionLock, b.hosts[2])); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.Do(t.Context(), person(1, "Ada"), b.ask(fleet.ActionWipe, b.hosts...))
+	if fleet.KindOf(err) != fleet.KindInvalid || !strings.Contains(err.Error(), "1 of 3 hosts cannot take it, and nothing was done: host 2 has a pending lock") {
+		t.Errorf("%v", err)
+	}
+	_, err = b.Do(t.Context(), person(1, "Ada"), b.ask(fleet.ActionWipe, b.hosts[0], 999))
+	if fleet.KindOf(err) != fleet.KindNotFound || !strings.Contains(err.Error(), "999") {
+		t.Errorf("%v", err)
+	}
+	r, err := b.Do(t.Context(), person(1, "Ada"), b.ask(fleet.ActionWipe, b.hosts[0], b.hosts[1], b.hosts[0]))
+	if err != nil || r.Hosts != 2 || r.PIN != "" {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	mac, phone := b.fetched(0), b.fetched(1)
+	if mac["RequestType"] != "EraseDevice" || mac["ObliterationBehavior"] != "Default" || len(fmt.Sprint(mac["PIN"])) != 6 || phone["RequestType"] != "EraseDevice" || phone["PIN"] != nil {
+		t.Errorf("%+v and %+v", mac, phone)
+	}
+}
+
+func TestMusterItselfHasNoLimit(t *testing.T) {
+	b := newBench(t, fleet.PlatformDarwin)
+	b.policy.WipesPerHour = 1
+	b.policy.ApprovalFor = []fleet.ActionKind{fleet.ActionDelete}
+	if held, err := b.Admit(t.Context(), fleet.Actor{}, fleet.ActionDelete, b.hosts, false); err != nil || held != nil {
+		t.Errorf("%+v, %v", held, err)
+	}
+	_, err := b.Admit(t.Context(), person(1, "Ada"), fleet.ActionWipe, []fleet.HostID{1, 2}, true)
+	if fleet.KindOf(err) != fleet.KindTooMany {
+		t.Errorf("%v", err)
+	}
+	events, err := store.NewEvents(b.db).Since(t.Context(), 0, 0, 100)
+	if err != nil || len(events) == 0 || events[len(events)-1].Kind != fleet.EventBrake || events[len(events)-1].Actor.Name != "Ada" {
+		t.Errorf("%+v, %v", events, err)
+	}
+}
+
+func TestACommandWhoseSecretIsGoneIsRefused(t *testing.T) {
+	b := newBench(t, fleet.PlatformIOS)
+	next := &fleet.NextCommand{UUID: "U", HostID: b.hosts[0], EnrollmentKey: "UDID-0",
+		Body: []byte(`<plist version="1.0"><dict><key>Command</key><dict><key>RequestType</key><string>ClearPasscode</string></dict></dict></plist>`)}
+	if _, err := b.Fill(t.Context(), next); fleet.KindOf(err) != fleet.KindPrecondition {
+		t.Errorf("%v", err)
+	}
+}

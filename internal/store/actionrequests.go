@@ -1,0 +1,123 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+var requestCols = []string{"id", "uuid", "kind", "phase", "hosts", "targets", "actor_kind", "actor_id", "actor_name", "actor_email",
+	"address", "decided_by", "decided_name", "decided_email", "created_at", "due_at", "decided_at", "detail"}
+
+var requestSelect = "SELECT " + strings.Join(requestCols, ", ") + " FROM action_requests"
+
+type targetRow struct {
+	ID     int64  `json:"id"`
+	Name   string `json:"name"`
+	Serial string `json:"serial,omitempty"`
+}
+
+func (s *session) putActionRequest(r *fleet.ActionRequest) error {
+	if r.ID == 0 {
+		id, err := s.key("action_requests")
+		if err != nil {
+			return err
+		}
+		r.ID = fleet.ActionRequestID(id)
+	}
+	rows := make([]targetRow, 0, len(r.Targets))
+	for _, t := range r.Targets {
+		rows = append(rows, targetRow{int64(t.ID), t.Name, t.Serial})
+	}
+	targets, err := json.Marshal(rows)
+	if err != nil {
+		return err
+	}
+	values := []any{int64(r.ID), r.UUID, int64(r.Kind), int64(r.Phase), r.Hosts, targets,
+		int64(r.Actor.Kind), int64(r.Actor.UserID), clip(r.Actor.Name, 255), clip(r.Actor.Email, 255), clip(r.Actor.Address, 100),
+		int64(r.DecidedBy.UserID), clip(r.DecidedBy.Name, 255), clip(r.DecidedBy.Email, 255),
+		micros(r.CreatedAt), micros(r.DueAt), micros(r.DecidedAt), clip(r.Detail, 1024)}
+	if err := s.put("action_requests", requestCols, [][]any{values}, s.db.dialect.onConflict(requestCols[:1], requestCols[3:]), 1); err != nil {
+		return fmt.Errorf("write request: %w", err)
+	}
+	return nil
+}
+
+func scanRequest(rows *sql.Rows) (r fleet.ActionRequest, err error) {
+	var targets []byte
+	var created, due, decided int64
+	err = rows.Scan(&r.ID, &r.UUID, &r.Kind, &r.Phase, &r.Hosts, &targets, &r.Actor.Kind, &r.Actor.UserID, &r.Actor.Name, &r.Actor.Email,
+		&r.Actor.Address, &r.DecidedBy.UserID, &r.DecidedBy.Name, &r.DecidedBy.Email, &created, &due, &decided, &r.Detail)
+	if err != nil {
+		return r, err
+	}
+	r.CreatedAt, r.DueAt, r.DecidedAt = timeOf(created), timeOf(due), timeOf(decided)
+	if r.DecidedBy.UserID != 0 {
+		r.DecidedBy.Kind = fleet.ActorUser
+	}
+	var list []targetRow
+	if err := json.Unmarshal(targets, &list); err != nil {
+		return r, fmt.Errorf("request %s: %w", r.UUID, err)
+	}
+	for _, t := range list {
+		r.Targets = append(r.Targets, fleet.ActionTarget{ID: fleet.HostID(t.ID), Name: t.Name, Serial: t.Serial})
+	}
+	return r, nil
+}
+
+// actionRequest reads a request, kept from others; nil when there is none.
+func (s *session) actionRequest(uuid string) (*fleet.ActionRequest, error) {
+	list, err := collect(s, scanRequest, requestSelect+" WHERE uuid = ?"+s.db.dialect.lockForUpdate(), uuid)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return &list[0], nil
+}
+
+// actionsUsed counts the hosts of somebody's requests. Those that were taken
+// back or came to nothing do not count.
+func (s *session) actionsUsed(look fleet.ActionLookup) (used int, oldest time.Time, err error) {
+	var first int64
+	cast := s.db.dialect.castInt()
+	_, err = s.get("SELECT CAST(COALESCE(SUM(hosts), 0) AS "+cast+"), COALESCE(MIN(created_at), 0) FROM action_requests"+
+		" WHERE actor_id = ? AND kind = ? AND created_at > ? AND phase IN (1, 2, 3, 8)",
+		[]any{int64(look.Actor), int64(look.Kind), micros(look.Since)}, &used, &first)
+	return used, timeOf(first), err
+}
+
+// Request returns a request; nil when there is none.
+func (a *HostActions) Request(ctx context.Context, uuid string) (*fleet.ActionRequest, error) {
+	list, err := collect(a.db.view(ctx), scanRequest, requestSelect+" WHERE uuid = ?", uuid)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return &list[0], nil
+}
+
+// Requests lists requests in some phases (none given: all), newest first.
+func (a *HostActions) Requests(ctx context.Context, phases []fleet.ActionPhase, page fleet.Page) ([]fleet.ActionRequest, fleet.PageMeta, error) {
+	query, args := requestSelect, []any{}
+	if len(phases) > 0 {
+		query += " WHERE phase IN (" + placeholders(len(phases)) + ")"
+		for _, p := range phases {
+			args = append(args, int64(p))
+		}
+	}
+	tail, limits := pageTail(page)
+	list, err := collect(a.db.view(ctx), scanRequest, query+" ORDER BY created_at DESC, id DESC"+tail, append(args, limits...)...)
+	if err != nil {
+		return nil, fleet.PageMeta{}, fmt.Errorf("list requests: %w", err)
+	}
+	list, meta := cutPage(list, page)
+	return list, meta, nil
+}
+
+// RequestsDue returns up to limit requests in a phase whose time came.
+func (a *HostActions) RequestsDue(ctx context.Context, phase fleet.ActionPhase, now time.Time, limit int) ([]fleet.ActionRequest, error) {
+	return collect(a.db.view(ctx), scanRequest, requestSelect+" WHERE phase = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?", int64(phase), micros(now), limit)
+}
