@@ -29,11 +29,12 @@ const (
 
 // story is what the README tells, with a real server and a simulated Mac.
 type story struct {
-	t    *testing.T
-	dir  string
-	url  string
-	push *appleserver.Push
-	mac  *appledev.Device
+	t     *testing.T
+	dir   string
+	url   string
+	push  *appleserver.Push
+	apple *appleserver.Enrollment
+	mac   *appledev.Device
 }
 
 func newStory(t *testing.T) *story {
@@ -45,6 +46,10 @@ func newStory(t *testing.T) *story {
 		t.Fatal(err)
 	}
 	s.push = push
+	if s.apple, err = appleserver.StartEnrollment(ctx, appleserver.EnrollmentOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.apple.Close() })
 	s.file("apns-root.pem", push.RootPEM())
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -54,6 +59,7 @@ func newStory(t *testing.T) *story {
 	settings := config.Config{DataDir: filepath.Join(s.dir, "data")}.WithDefaults()
 	settings.Server.URL = s.url
 	settings.Apple.APNSURL, settings.Apple.APNSRootCAFile = push.URL(), filepath.Join(s.dir, "apns-root.pem")
+	settings.Apple.DEPURL, settings.Apple.DEPSyncEvery = s.apple.URL(), time.Second
 	a, err := app.New(ctx, app.Options{Config: settings, Version: apiv1.Version{Version: "1.0.0"}, Log: slog.New(slog.DiscardHandler), Listener: listener})
 	if err != nil {
 		t.Fatal(err)
