@@ -16,6 +16,7 @@ import (
 	"github.com/muster-mdm/muster/internal/codec/cms"
 	"github.com/muster-mdm/muster/internal/command"
 	"github.com/muster-mdm/muster/internal/enroll"
+	"github.com/muster-mdm/muster/internal/inventory"
 	"github.com/muster-mdm/muster/internal/jobs"
 	"github.com/muster-mdm/muster/internal/pki"
 	"github.com/muster-mdm/muster/internal/scep"
@@ -29,6 +30,8 @@ const (
 	pushEvery        = 2 * time.Second
 	pushTimeout      = 5 * time.Minute
 	webhookTimeout   = 10 * time.Second
+	refetchEvery     = 5 * time.Second
+	refetchTimeout   = 5 * time.Minute
 )
 
 // enrollments is what the API calls enrollments: profiles and turning off.
@@ -43,6 +46,7 @@ type appleParts struct {
 	scep        http.Handler
 	enrollments enrollments
 	push        *pki.Push
+	refetcher   *inventory.Refetcher
 }
 
 func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts, error) {
@@ -80,8 +84,13 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 	a.closers = append(a.closers, sender.Close)
 	pusher := command.NewPusher(store.NewPushes(a.db), queue, sender, a.clock, a.log)
 	a.Jobs = append(a.Jobs, jobs.Job{Name: "apns_pusher", Every: pushEvery, Timeout: pushTimeout, Bell: a.pushes, Quiet: true, Run: pusher.Round})
+	refetcher := inventory.NewRefetcher(store.NewRefetches(a.db), a.config.Refetch.Interval, a.clock, a.pushes)
+	if !a.config.Refetch.Paused {
+		a.Jobs = append(a.Jobs, jobs.Job{Name: "refetcher", Every: refetchEvery, Timeout: refetchTimeout, Quiet: true, Run: refetcher.Round})
+	}
 	return &appleParts{
 		desired:     items,
+		refetcher:   refetcher,
 		mdm:         apple.New(o),
 		scep:        scep.New(authority, a.log, a.clock),
 		enrollments: enrollments{issuer, lifecycle},

@@ -170,6 +170,9 @@ func (s *Service) CommandAndReportResults(r *mdm.Request, results *mdm.CommandRe
 	if status, ok := mdmcmd.ParseStatus(results.Status); ok {
 		report = &fleet.CommandReport{Key: m.key, Identity: m.caller.Identity.ID, CommandUUID: results.CommandUUID, Status: status,
 			ErrorChain: mdmcmd.ErrorChain(m.report.Dict), Body: m.report.Raw, At: s.clock()}
+		if part := mdmcmd.RefetchPart(results.CommandUUID); part != 0 && status == fleet.CommandAcknowledged {
+			report.Inventory = mdmcmd.Inventory(part, m.report.Dict) // lists are long: not while others wait for the store
+		}
 		decide = func(t fleet.CommandTarget) fleet.ReportOutcome { return s.decide(t, *report, m.report.Dict) }
 	}
 	// An expired identity gets nothing but the command that renews it.

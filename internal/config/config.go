@@ -26,6 +26,7 @@ type Config struct {
 	Shutdown       Shutdown
 	Webhook        Webhook
 	Desired        Desired
+	Refetch        Refetch
 	Jobs           Jobs
 }
 
@@ -105,6 +106,12 @@ type Shutdown struct{ DrainTimeout time.Duration }
 
 // Desired is about what hosts should have.
 type Desired struct{ Paused bool }
+
+// Refetch is about asking hosts for their vitals.
+type Refetch struct {
+	Interval time.Duration
+	Paused   bool
+}
 
 // Webhook is where device events go.
 type Webhook struct{ URL string }

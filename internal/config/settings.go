@@ -24,6 +24,8 @@ const (
 	minSession        = time.Minute
 	maxSession        = 365 * 24 * time.Hour
 	minDrain          = time.Second
+	minRefetch        = time.Minute
+	maxRefetch        = 30 * 24 * time.Hour
 	defaultAPNSURL    = "https://api.push.apple.com"
 	defaultACMEServer = "https://acme-v02.api.letsencrypt.org/directory"
 )
@@ -139,6 +141,10 @@ func operationSettings() []Setting {
 			bind: func(c *Config) Value { return choiceValue{&c.Log.Format, []string{"json", "text"}} }},
 		{Name: "log.level", Default: "info", Help: "debug, info, warn or error",
 			bind: func(c *Config) Value { return choiceValue{&c.Log.Level, []string{"debug", "info", "warn", "error"}} }},
+		{Name: "refetch.interval", Default: "1h", Help: "After what time enrolled hosts are asked again for their vitals, software and certificates",
+			bind: func(c *Config) Value { return durationValue{&c.Refetch.Interval, minRefetch, maxRefetch} }},
+		{Name: "refetch.paused", Help: "Ask hosts only when a person wants it, and not by the clock",
+			bind: func(c *Config) Value { return boolValue{&c.Refetch.Paused} }},
 		{Name: "session.duration", Default: "120h", Help: "How long a login lasts without use",
 			bind: func(c *Config) Value { return durationValue{&c.Session.Duration, minSession, maxSession} }},
 		{Name: "login.rate_per_minute", Default: "10", Help: "Login attempts per minute for one address and e-mail",

@@ -244,7 +244,8 @@ func (l *Lifecycle) turnOn(c *fleet.EnrollmentChange, f fleet.EnrollmentFacts, e
 	}
 	h.MDM.Status = statusOf(e.Channel)
 	h.MDM.ServerURL, h.MDM.EnrolledAt, h.MDM.UnenrolledAt = e.ServerURL, now, time.Time{}
-	c.Host = &h
+	h.RefetchAt = time.Time{} // what was asked before went with the queue
+	c.Host, c.Refetch = &h, true
 	c.Events = append(c.Events, fleet.Event{Kind: fleet.EventMDMEnrolled, At: now, Actor: deviceActor(&h),
 		Details: details(map[string]string{"serial": h.HardwareSerial, "platform": string(h.Platform), "status": h.MDM.Status.String()})})
 	vitals, err := mdmcmd.NewVitals(ids.UUID())

@@ -136,6 +136,9 @@ type CommandReport struct {
 	ErrorChain  []ErrorChainItem
 	Body        []byte // the whole answer
 	At          time.Time
+	// Inventory is what the answer to a refetch tells, read before the
+	// transaction begins; nil: it is the answer to something else.
+	Inventory *Inventory
 }
 
 // CommandTarget is what the store knows about the command a report names.
@@ -160,7 +163,12 @@ type ReportOutcome struct {
 	// Store keeps the answer in the history.
 	Store  bool
 	Status CommandStatus
-	Vitals *Vitals // facts to store on the host
+	// Inventory has facts to store about the host; nil: none.
+	Inventory *Inventory
+	// Refetched are the parts of a refetch that are answered; RefetchFault is
+	// why the device refused them.
+	Refetched    RefetchParts
+	RefetchFault string
 	// Unenrolled completes a turn off: the device removed the enrollment profile.
 	Unenrolled bool
 	// Items are the items of the target that changed, Gone those that are to

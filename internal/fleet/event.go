@@ -44,6 +44,7 @@ const (
 	EventCommandAnswered     EventKind = "mdm_command_answered"
 	EventCommandCancelled    EventKind = "mdm_command_cancelled"
 	EventVitalsReceived      EventKind = "vitals_received"
+	EventHostRefetch         EventKind = "refetched_host"
 	EventPushBroken          EventKind = "push_broken"
 	EventUserLoggedIn        EventKind = "user_logged_in"
 	EventUserLoginFailed     EventKind = "user_failed_login"

@@ -111,7 +111,12 @@ type Host struct {
 	LabelUpdatedAt  time.Time
 	LastEnrolledAt  time.Time
 	SeenAt          time.Time
-	RefetchAt       time.Time // when a refetch was asked for; zero: none outstanding
+	RefetchAt       time.Time // when the refetch that is outstanding was asked for; zero: none is
+}
+
+// Silent reports whether the host has not answered a refetch for long.
+func (h *Host) Silent(now time.Time) bool {
+	return !h.RefetchAt.IsZero() && now.Sub(h.RefetchAt) >= SilentAfter
 }
 
 // HostMDM is the MDM side of a host.
@@ -170,6 +175,7 @@ type Vitals struct {
 	DiskTotalGB     *float64
 	DiskAvailableGB *float64
 	Supervised      *bool
+	Details         VitalDetails
 }
 
 // Page asks for one page of a list. Limits are the edge's to check.
@@ -222,6 +228,11 @@ type HostDetail struct {
 	Enrollments []Enrollment
 	// PendingCommands counts commands not answered yet on all channels.
 	PendingCommands int
+	Vitals          VitalDetails
+	// RefetchFault is why the device refused a part of the last refetch.
+	RefetchFault string
+	// Software is filled in where asked for.
+	Software []Software
 }
 
 // HostRef names a host for other records.
@@ -263,8 +274,26 @@ func BuiltinLabelsOf(p Platform) []BuiltinLabel {
 
 // Apply puts what a device told about itself into the host record. A name
 // that people see follows the device's own; a serial is filled in, never
-// changed.
-func (h *Host) Apply(v *Vitals, at time.Time) {
+// changed. It reports whether anything changed that profiles or labels may
+// depend on; free space is not such a thing.
+func (h *Host) Apply(v *Vitals, at time.Time) bool {
+	before := *h
+	h.applyTexts(v)
+	if v.Supervised != nil {
+		h.Supervised = TriOf(*v.Supervised)
+	}
+	changed := *h != before
+	if v.DiskTotalGB != nil {
+		h.DiskTotalGB = *v.DiskTotalGB
+	}
+	if v.DiskAvailableGB != nil {
+		h.DiskAvailableGB = *v.DiskAvailableGB
+	}
+	h.DetailUpdatedAt = at
+	return changed
+}
+
+func (h *Host) applyTexts(v *Vitals) {
 	set := func(field *string, value string) {
 		if value != "" {
 			*field = value
@@ -284,15 +313,4 @@ func (h *Host) Apply(v *Vitals, at time.Time) {
 	if v.OSVersion != "" {
 		h.OSVersion = h.Platform.Title() + " " + v.OSVersion
 	}
-	if v.DiskTotalGB != nil {
-		h.DiskTotalGB = *v.DiskTotalGB
-	}
-	if v.DiskAvailableGB != nil {
-		h.DiskAvailableGB = *v.DiskAvailableGB
-	}
-	if v.Supervised != nil {
-		h.Supervised = TriOf(*v.Supervised)
-	}
-	h.DetailUpdatedAt = at
-	h.RefetchAt = time.Time{}
 }

@@ -27,6 +27,8 @@ type (
 	// ServerTokenID identifies a server token of Apple's device enrollment
 	// service.
 	ServerTokenID int64
+	// SoftwareID identifies a version of a title.
+	SoftwareID int64
 	// EventID identifies an entry of the event log; it grows with time.
 	EventID int64
 )

@@ -138,11 +138,6 @@ func (s *session) queueFor(id fleet.CommandID, seq int64, targets []fleet.Target
 
 // finish carries out what follows from an answer.
 func (s *session) finish(t *fleet.CommandTarget, out *fleet.ReportOutcome) error {
-	if out.Vitals != nil && t.HostID != 0 {
-		if err := s.applyVitals(t.HostID, out.Vitals); err != nil {
-			return err
-		}
-	}
 	if !out.Unenrolled {
 		return nil
 	}

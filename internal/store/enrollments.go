@@ -161,6 +161,11 @@ func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) er
 			return err
 		}
 	}
+	if c.Refetch && e.HostID != 0 {
+		if err := s.refetchSoon(e.HostID); err != nil {
+			return err
+		}
+	}
 	if c.ClearPush {
 		if err := s.clearPush(e.ID); err != nil {
 			return err

@@ -193,6 +193,9 @@ func (s *session) finishAll(reports []*exchange) error {
 	if err := s.insertRows("command_results", resultCols, results, s.db.dialect.onConflict(resultCols[:2], resultCols[3:])); err != nil {
 		return err
 	}
+	if err := s.takeInventories(reports); err != nil {
+		return err
+	}
 	if err := s.finishItems(reports); err != nil {
 		return fmt.Errorf("store what answers mean for items: %w", err)
 	}

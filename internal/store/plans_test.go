@@ -163,7 +163,7 @@ func live(t *testing.T, ctx context.Context, db *DB) {
 		next, err = commands.Exchange(ctx, caller.Enrollment.ID, &fleet.CommandReport{Key: key, CommandUUID: next.UUID, Status: status, Body: []byte("r"), At: time.Now()},
 			0, func(c fleet.CommandTarget) fleet.ReportOutcome {
 				return fleet.ReportOutcome{Keep: status == fleet.CommandNotNow, Store: !c.Command.Purpose.Ephemeral(), Status: status,
-					Vitals: &fleet.Vitals{OSVersion: "1"}, Unenrolled: false, Event: &fleet.Event{Kind: fleet.EventCommandAnswered}}
+					Inventory: &fleet.Inventory{Vitals: &fleet.Vitals{OSVersion: "1"}}, Unenrolled: false, Event: &fleet.Event{Kind: fleet.EventCommandAnswered}}
 			})
 		must(err)
 		if next == nil {
