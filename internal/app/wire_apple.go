@@ -46,7 +46,7 @@ type appleParts struct {
 	scep        http.Handler
 	enrollments enrollments
 	push        *pki.Push
-	refetcher   *inventory.Refetcher
+	vitals      *inventory.Vitals
 }
 
 func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts, error) {
@@ -90,7 +90,7 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 	}
 	return &appleParts{
 		desired:     items,
-		refetcher:   refetcher,
+		vitals:      inventory.NewVitals(refetcher, store.NewSoftware(a.db), store.NewCertificates(a.db)),
 		mdm:         apple.New(o),
 		scep:        scep.New(authority, a.log, a.clock),
 		enrollments: enrollments{issuer, lifecycle},

@@ -231,8 +231,6 @@ type HostDetail struct {
 	Vitals          VitalDetails
 	// RefetchFault is why the device refused a part of the last refetch.
 	RefetchFault string
-	// Software is filled in where asked for.
-	Software []Software
 }
 
 // HostRef names a host for other records.
@@ -274,15 +272,12 @@ func BuiltinLabelsOf(p Platform) []BuiltinLabel {
 
 // Apply puts what a device told about itself into the host record. A name
 // that people see follows the device's own; a serial is filled in, never
-// changed. It reports whether anything changed that profiles or labels may
-// depend on; free space is not such a thing.
-func (h *Host) Apply(v *Vitals, at time.Time) bool {
-	before := *h
+// changed.
+func (h *Host) Apply(v *Vitals, at time.Time) {
 	h.applyTexts(v)
 	if v.Supervised != nil {
 		h.Supervised = TriOf(*v.Supervised)
 	}
-	changed := *h != before
 	if v.DiskTotalGB != nil {
 		h.DiskTotalGB = *v.DiskTotalGB
 	}
@@ -290,7 +285,6 @@ func (h *Host) Apply(v *Vitals, at time.Time) bool {
 		h.DiskAvailableGB = *v.DiskAvailableGB
 	}
 	h.DetailUpdatedAt = at
-	return changed
 }
 
 func (h *Host) applyTexts(v *Vitals) {

@@ -26,6 +26,7 @@ type Options struct {
 	Users       Users
 	Sessions    Sessions
 	Hosts       Hosts
+	Inventories Inventories
 	Commands    Commands
 	Enrollments Enrollments
 	Push        Push
@@ -76,6 +77,7 @@ type api struct {
 	users       Users
 	sessions    Sessions
 	hosts       Hosts
+	inventories Inventories
 	commands    Commands
 	enrollments Enrollments
 	push        Push
@@ -122,7 +124,7 @@ func (s *API) muxOf(path string) *http.ServeMux {
 func New(o Options) (*API, error) {
 	takeErrors()
 	a := &api{
-		access: o.Access, users: o.Users, sessions: o.Sessions, hosts: o.Hosts, commands: o.Commands,
+		access: o.Access, users: o.Users, sessions: o.Sessions, hosts: o.Hosts, inventories: o.Inventories, commands: o.Commands,
 		enrollments: o.Enrollments, push: o.Push, settings: o.Settings, version: o.Version, now: o.Now,
 		explainer: o.Explainer, planner: o.Planner, histories: o.Histories,
 		teams: o.Teams, secrets: o.Secrets, labels: o.Labels, profiles: o.Profiles,

@@ -22,6 +22,7 @@ var keyBlocks = map[string]int64{
 	"enrollment_profiles": 10,
 	"identities":          500,
 	"commands":            500,
+	"software":            500,
 }
 
 // lowWater is how many keys of a table are kept ready: enough for a batch where

@@ -64,7 +64,7 @@ type told struct {
 
 // learn stores what hosts told about themselves, with statements over all of
 // them. Only what changed is written, and only hosts of which something changed
-// that profiles or labels may depend on are planned again.
+// are planned again: profiles and labels may depend on it.
 func (s *session) learn(list []told) error {
 	if len(list) == 0 {
 		return nil
@@ -101,12 +101,16 @@ func (s *session) learnHosts(list []told, hosts map[fleet.HostID]*fleet.Host) er
 		if h == nil {
 			continue // it was deleted meanwhile
 		}
-		before := h.Platform
-		if h.Apply(t.vitals, s.db.clock()) {
+		before := *h
+		h.Apply(t.vitals, s.db.clock())
+		changed, notable := differ(before, *h)
+		if changed {
 			due = append(due, int64(h.ID))
+		}
+		if notable {
 			events = append(events, vitalsEvent(h))
 		}
-		if h.Platform != before {
+		if h.Platform != before.Platform {
 			if err := s.leaveBuiltinLabels(h.ID); err != nil {
 				return err
 			}
@@ -125,6 +129,15 @@ func (s *session) learnHosts(list []told, hosts map[fleet.HostID]*fleet.Host) er
 		return err
 	}
 	return s.flush()
+}
+
+// differ tells whether anything changed of a host, and whether that is worth
+// an entry in the log, which free space is not: it changes all the time.
+func differ(before, after fleet.Host) (changed, notable bool) {
+	after.DetailUpdatedAt = before.DetailUpdatedAt
+	changed = before != after
+	after.DiskAvailableGB = before.DiskAvailableGB
+	return changed, before != after
 }
 
 // vitalsEvent says what a host is now of which something changed.

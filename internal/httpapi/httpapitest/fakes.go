@@ -137,7 +137,15 @@ func Host() fleet.HostDetail {
 		Labels:          []fleet.HostLabel{{ID: 1, Name: "All Hosts", Builtin: true}},
 		Enrollments:     []fleet.Enrollment{{Key: "UDID-7", Channel: fleet.ChannelDevice, State: fleet.EnrollmentOn, PushMagic: "secret-magic", PushToken: []byte("secret-token"), EnrolledAt: Now()}},
 		PendingCommands: 2,
+		Vitals:          Vitals(),
 	}
+}
+
+// Vitals are what the host of Host told about itself.
+func Vitals() fleet.VitalDetails {
+	level := 0.5
+	return fleet.VitalDetails{ModelName: "MacBook Pro", BatteryLevel: &level, BatteryHealth: "normal", FileVault: fleet.Yes, Firewall: fleet.No,
+		Update: &fleet.SoftwareUpdate{State: "waiting", Version: "15.2"}}
 }
 
 // Hosts knows the one host of Host.
@@ -177,6 +185,30 @@ func (f *Hosts) HostByIdentifier(_ context.Context, identifier string) (*fleet.H
 func (f *Hosts) Delete(_ context.Context, _ fleet.Actor, id fleet.HostID) error {
 	f.Deleted = id
 	return nil
+}
+
+// Inventories knows what the host of Host told about itself.
+type Inventories struct {
+	Refetched fleet.HostID
+	Filter    fleet.SoftwareFilter
+	DER       []byte // of its certificate
+}
+
+func (f *Inventories) Refetch(_ context.Context, _ fleet.Actor, host fleet.HostID) error {
+	if host != Host().ID {
+		return fleet.Errorf(fleet.KindNotFound, "there is no host with id %d", host)
+	}
+	f.Refetched = host
+	return nil
+}
+
+func (f *Inventories) Software(_ context.Context, filter fleet.SoftwareFilter) ([]fleet.SoftwareVersion, int, fleet.PageMeta, error) {
+	f.Filter = filter
+	return []fleet.SoftwareVersion{{Software: fleet.Software{ID: 9, Name: "Slack", Version: "4.45", BundleID: "com.tinyspeck.slackmacgap", Source: "apps"}, Hosts: 3}}, 1, fleet.PageMeta{}, nil
+}
+
+func (f *Inventories) Certificates(context.Context, fleet.HostID, fleet.Page) ([]fleet.HostCertificate, int, fleet.PageMeta, error) {
+	return []fleet.HostCertificate{{SHA256: [32]byte{1}, CommonName: "Ada", HasKey: true, NotAfter: Now(), DER: f.DER}}, 1, fleet.PageMeta{}, nil
 }
 
 // Commands knows cmd-1.
