@@ -19,9 +19,9 @@ func TestWhatAHostIsAsked(t *testing.T) {
 		asked bool
 		want  fleet.RefetchParts
 	}{
-		"an iPhone":                                     {fleet.RefetchFacts{EnrollmentID: 1, DetailsAt: long, EnrolledAt: long}, false, phone},
-		"a Mac":                                         {fleet.RefetchFacts{EnrollmentID: 1, Host: fleet.HostRef{Platform: fleet.PlatformDarwin}, DetailsAt: long, EnrolledAt: long}, false, phone | fleet.RefetchSecurity},
-		"one that is not enrolled":                      {fleet.RefetchFacts{DetailsAt: long, EnrolledAt: long}, true, 0},
+		"an iPhone":                {fleet.RefetchFacts{EnrollmentID: 1, DetailsAt: long, EnrolledAt: long}, false, phone},
+		"a Mac":                    {fleet.RefetchFacts{EnrollmentID: 1, Host: fleet.HostRef{Platform: fleet.PlatformDarwin}, DetailsAt: long, EnrolledAt: long}, false, phone | fleet.RefetchSecurity},
+		"one that is not enrolled": {fleet.RefetchFacts{DetailsAt: long, EnrolledAt: long}, true, 0},
 		"one that has just enrolled and is being asked": {fleet.RefetchFacts{EnrollmentID: 1, EnrolledAt: now.Add(-time.Second)}, false, phone &^ fleet.RefetchDevice},
 		"one that has just told":                        {fleet.RefetchFacts{EnrollmentID: 1, EnrolledAt: long, DetailsAt: now.Add(-time.Minute)}, false, phone &^ fleet.RefetchDevice},
 		"one that has just told, but a person asks":     {fleet.RefetchFacts{EnrollmentID: 1, EnrolledAt: long, DetailsAt: now.Add(-time.Minute)}, true, phone},
