@@ -31,6 +31,7 @@ const (
 	pushTimeout      = 5 * time.Minute
 	webhookTimeout   = 10 * time.Second
 	refetchEvery     = 5 * time.Second
+	renewEvery       = 10 * time.Second
 	refetchTimeout   = 5 * time.Minute
 )
 
@@ -87,6 +88,10 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 	refetcher := inventory.NewRefetcher(store.NewRefetches(a.db), a.config.Refetch.Interval, a.clock, a.pushes)
 	if !a.config.Refetch.Paused {
 		a.Jobs = append(a.Jobs, jobs.Job{Name: "refetcher", Every: refetchEvery, Timeout: refetchTimeout, Quiet: true, Run: refetcher.Round})
+	}
+	if !a.config.Renewal.Paused {
+		renewer := enroll.NewRenewer(store.NewRenewals(a.db), authority, org, a.vault, a.config.Renewal.Window, a.config.Renewal.PerHour, a.clock, a.pushes)
+		a.Jobs = append(a.Jobs, jobs.Job{Name: "identity_renewer", Every: renewEvery, Quiet: true, Run: renewer.Round})
 	}
 	return &appleParts{
 		desired:     items,

@@ -22,7 +22,8 @@ func Outcome(t fleet.CommandTarget, r fleet.CommandReport, answer plist.Dict) fl
 	case fleet.CommandUnenroll:
 		// An error says that there is nothing to remove: gone all the same.
 		out.Unenrolled = true
-	case fleet.CommandCustom, fleet.CommandRenew:
+	case fleet.CommandCustom:
+	case fleet.CommandRenew: // judged by enroll
 	case fleet.CommandInstall, fleet.CommandRemove, fleet.CommandListProfiles, fleet.CommandDeclare: // judged by reconcile
 	}
 	out.Event = &fleet.Event{Kind: fleet.EventCommandAnswered, At: r.At, Actor: actor, Details: describe(t, r)}

@@ -20,7 +20,6 @@ func TestWhatFollowsFromAnAnswer(t *testing.T) {
 	kept := outcome{keep: true}
 	table := map[fleet.CommandPurpose]map[fleet.CommandStatus]outcome{
 		fleet.CommandCustom: {fleet.CommandAcknowledged: answered, fleet.CommandError: answered, fleet.CommandFormatError: answered, fleet.CommandNotNow: kept},
-		fleet.CommandRenew:  {fleet.CommandAcknowledged: answered, fleet.CommandError: answered, fleet.CommandFormatError: answered, fleet.CommandNotNow: kept},
 		fleet.CommandVitals: {fleet.CommandAcknowledged: {vitals: true}, fleet.CommandError: {fault: "R: Error"},
 			fleet.CommandFormatError: {fault: "R: CommandFormatError"}, fleet.CommandNotNow: kept},
 		// A device that says there is nothing to remove has left as well.

@@ -27,6 +27,7 @@ type Config struct {
 	Webhook        Webhook
 	Desired        Desired
 	Refetch        Refetch
+	Renewal        Renewal
 	Jobs           Jobs
 }
 
@@ -111,6 +112,13 @@ type Desired struct{ Paused bool }
 type Refetch struct {
 	Interval time.Duration
 	Paused   bool
+}
+
+// Renewal is about renewing device identities.
+type Renewal struct {
+	Window  time.Duration
+	PerHour int
+	Paused  bool
 }
 
 // Webhook is where device events go.

@@ -86,7 +86,7 @@ func (l *Lifecycle) Authenticate(ctx context.Context, identity fleet.IdentityID,
 
 // supersede completes a renewal without touching anything else.
 func supersede(f fleet.EnrollmentFacts) fleet.EnrollmentChange {
-	return fleet.EnrollmentChange{Supersede: f.Identity.ID, FinishRenewal: true,
+	return fleet.EnrollmentChange{Supersede: f.Identity.ID, FinishRenewal: true, Secrets: []fleet.SecretWrite{forgetRenewal(f.Enrollment.Key)},
 		Events: []fleet.Event{{Kind: fleet.EventIdentityRenewed, Actor: deviceActor(f.Host)}}}
 }
 
@@ -100,7 +100,7 @@ func (l *Lifecycle) reset(f fleet.EnrollmentFacts, m fleet.Authenticate, v Verdi
 		e = *f.Enrollment
 		c.Reset, c.Revoke, c.ClearPush = true, true, true
 		// The unlock token of the earlier enrollment opens nothing any more.
-		c.Secrets = []fleet.SecretWrite{{Ref: unlockRef(m.Key.ID), Delete: true}}
+		c.Secrets = []fleet.SecretWrite{{Ref: unlockRef(m.Key.ID), Delete: true}, forgetRenewal(m.Key.ID)}
 	}
 	e.State, e.Generation = v.Next, e.Generation+1
 	e.Topic, e.PushMagic, e.PushToken, e.AwaitingConfiguration = m.Topic, "", nil, false
@@ -315,6 +315,9 @@ func (l *Lifecycle) leave(f fleet.EnrollmentFacts, v Verdict, event fleet.Event)
 	e := *f.Enrollment
 	e.State = v.Next
 	c := fleet.EnrollmentChange{Enrollment: &e, CancelQueue: true}
+	if e.Channel.IsDevice() {
+		c.Secrets = append(c.Secrets, forgetRenewal(e.Key))
+	}
 	if !v.TurnOff {
 		return c
 	}

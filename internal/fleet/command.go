@@ -29,7 +29,7 @@ const (
 
 // Ephemeral commands and their answers are erased on answer and never listed.
 func (p CommandPurpose) Ephemeral() bool {
-	return p == CommandVitals || p == CommandListProfiles || p == CommandDeclare
+	return p == CommandVitals || p == CommandRenew || p == CommandListProfiles || p == CommandDeclare
 }
 
 // ForItems reports whether answers change what is known of a host's items.
@@ -154,6 +154,8 @@ type CommandTarget struct {
 	Items []HostItem
 	// State is the host's; only with Items.
 	State HostState
+	// Renewal is the one that the command carries out; nil: it ended.
+	Renewal *Renewal
 }
 
 // ReportOutcome is what follows from a report: the pure decision about it.
@@ -169,6 +171,8 @@ type ReportOutcome struct {
 	// why the device refused them.
 	Refetched    RefetchParts
 	RefetchFault string
+	// Renewal is what becomes of the renewal; nil: it stays as it is.
+	Renewal *Renewal
 	// Unenrolled completes a turn off: the device removed the enrollment profile.
 	Unenrolled bool
 	// Items are the items of the target that changed, Gone those that are to
@@ -226,11 +230,12 @@ type PushOutcome struct {
 // NextCommand is handed to a device. A nil *NextCommand means nothing is
 // pending.
 type NextCommand struct {
-	ID     CommandID
-	UUID   string
-	Body   []byte
-	Expand bool // Body has variables of the host
-	HostID HostID
+	ID      CommandID
+	UUID    string
+	Purpose CommandPurpose
+	Body    []byte
+	Expand  bool // Body has variables of the host
+	HostID  HostID
 }
 
 // PushResult is APNs' answer to one push (contracts/apple.md 2).

@@ -40,6 +40,8 @@ const (
 	EventBootstrapTokenGiven EventKind = "bootstrap_token_given"
 	EventIdentityIssued      EventKind = "identity_issued"
 	EventIdentityRenewed     EventKind = "identity_renewed"
+	EventRenewalFailed       EventKind = "identity_renewal_failed"
+	EventExpiryWarning       EventKind = "expiry_warning"
 	EventCommandEnqueued     EventKind = "mdm_command_enqueued"
 	EventCommandAnswered     EventKind = "mdm_command_answered"
 	EventCommandCancelled    EventKind = "mdm_command_cancelled"

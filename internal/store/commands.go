@@ -165,31 +165,21 @@ func (s *session) cancelQueue(enrollment int64) error {
 	if err != nil || !found {
 		return err
 	}
-	return s.closeQueue(enrollment, fleet.CommandCancelled, "")
-}
-
-// finishRenewals completes renewals that a device carried out and never
-// acknowledged: it uses the new identity, which says enough.
-func (s *session) finishRenewals(e *fleet.Enrollment) error {
-	return s.closeQueue(int64(e.ID), fleet.CommandAcknowledged, fmt.Sprintf(" AND c.purpose = %d", fleet.CommandRenew))
+	return s.closeQueue(enrollment, fleet.CommandCancelled)
 }
 
 // closeQueue moves queued commands to the history with the given status. The
 // numbers are written into the text because PostgreSQL types parameters of a
 // SELECT list as text.
-func (s *session) closeQueue(enrollment int64, status fleet.CommandStatus, cond string) error {
+func (s *session) closeQueue(enrollment int64, status fleet.CommandStatus) error {
 	tail := s.db.dialect.onConflict([]string{"command_id", "enrollment_id"}, []string{"status", "updated_at"})
 	if err := s.exec(fmt.Sprintf("INSERT INTO command_results (command_id, enrollment_id, host_id, status, result, updated_at, sends, not_now_count)"+
 		" SELECT q.command_id, q.enrollment_id, q.host_id, %d, '', CAST(? AS %s), q.sends, q.not_now_count"+
-		" FROM command_queue q JOIN commands c ON c.id = q.command_id WHERE q.enrollment_id = ? AND c.purpose NOT IN (%s)%s%s",
-		status, s.db.dialect.castInt(), ephemeral, cond, tail), s.db.now(), enrollment); err != nil {
+		" FROM command_queue q JOIN commands c ON c.id = q.command_id WHERE q.enrollment_id = ? AND c.purpose NOT IN (%s)%s",
+		status, s.db.dialect.castInt(), ephemeral, tail), s.db.now(), enrollment); err != nil {
 		return fmt.Errorf("close commands: %w", err)
 	}
-	if cond == "" {
-		return s.emptyQueue(enrollment)
-	}
-	return s.exec("DELETE FROM command_queue WHERE enrollment_id = ? AND EXISTS (SELECT 1 FROM commands c"+
-		" WHERE c.id = command_queue.command_id"+cond+")", enrollment)
+	return s.emptyQueue(enrollment)
 }
 
 // emptyQueue takes everything off an enrollment's queue, and erases the

@@ -87,6 +87,9 @@ func (s *session) storeReports(reports []*exchange) error {
 	if err := s.readItemTargets(reports); err != nil {
 		return fmt.Errorf("read the hosts' items: %w", err)
 	}
+	if err := s.readRenewals(reports); err != nil {
+		return fmt.Errorf("read renewals: %w", err)
+	}
 	var kept, done []*exchange
 	for _, x := range reports {
 		if !x.known {
@@ -193,6 +196,9 @@ func (s *session) finishAll(reports []*exchange) error {
 	if err := s.insertRows("command_results", resultCols, results, s.db.dialect.onConflict(resultCols[:2], resultCols[3:])); err != nil {
 		return err
 	}
+	if err := s.finishRenewalReports(reports); err != nil {
+		return fmt.Errorf("store what answers mean for renewals: %w", err)
+	}
 	if err := s.takeInventories(reports); err != nil {
 		return err
 	}
@@ -227,8 +233,8 @@ func (s *session) handOut(jobs []*exchange, only fleet.CommandPurpose) error {
 	}
 	in, args := inList(ids)
 	found, err := collect(s, func(r *sql.Rows) (v row, err error) {
-		return v, r.Scan(&v.enrollment, &v.HostID, &v.ID, &v.UUID, &v.Body, &v.Expand, &v.waits)
-	}, "SELECT n.id, n.host_id, COALESCE(c.id, 0), COALESCE(c.uuid, ''), c.body, COALESCE(c.expand, FALSE),"+
+		return v, r.Scan(&v.enrollment, &v.HostID, &v.ID, &v.UUID, &v.Purpose, &v.Body, &v.Expand, &v.waits)
+	}, "SELECT n.id, n.host_id, COALESCE(c.id, 0), COALESCE(c.uuid, ''), COALESCE(c.purpose, 0), c.body, COALESCE(c.expand, FALSE),"+
 		" CASE WHEN c.id IS NULL THEN EXISTS (SELECT 1 FROM command_queue w WHERE w.enrollment_id = n.id) ELSE TRUE END"+
 		" FROM (SELECT e.id AS id, e.host_id AS host_id, CASE WHEN e.state IN (2, 4) THEN (SELECT q.command_id FROM command_queue q WHERE q.enrollment_id = e.id AND q.held = FALSE"+
 		cond+" ORDER BY q.seq, q.command_id LIMIT 1) ELSE 0 END AS command_id FROM enrollments e WHERE e.id IN "+in+") n"+
