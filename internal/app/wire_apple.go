@@ -16,6 +16,7 @@ import (
 	"github.com/muster-mdm/muster/internal/codec/cms"
 	"github.com/muster-mdm/muster/internal/command"
 	"github.com/muster-mdm/muster/internal/enroll"
+	"github.com/muster-mdm/muster/internal/guardian"
 	"github.com/muster-mdm/muster/internal/inventory"
 	"github.com/muster-mdm/muster/internal/jobs"
 	"github.com/muster-mdm/muster/internal/pki"
@@ -48,6 +49,7 @@ type appleParts struct {
 	enrollments enrollments
 	push        *pki.Push
 	vitals      *inventory.Vitals
+	guardian    *guardian.Service
 }
 
 func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts, error) {
@@ -93,8 +95,10 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 		renewer := enroll.NewRenewer(store.NewRenewals(a.db), authority, org, a.vault, a.config.Renewal.Window, a.config.Renewal.PerHour, a.clock, a.pushes)
 		a.Jobs = append(a.Jobs, jobs.Job{Name: "identity_renewer", Every: renewEvery, Quiet: true, Run: renewer.Round})
 	}
+	watch := a.wireGuardian(authority, push)
 	return &appleParts{
 		desired:     items,
+		guardian:    watch,
 		vitals:      inventory.NewVitals(refetcher, store.NewSoftware(a.db), store.NewCertificates(a.db)),
 		mdm:         apple.New(o),
 		scep:        scep.New(authority, a.log, a.clock),

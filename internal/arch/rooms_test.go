@@ -73,6 +73,7 @@ var rooms = []room{
 	{path: "internal/ade", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/command", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/enroll", ours: []string{nouns, kit, codec}, doors: []string{"crypto/x509"}, testOurs: withStore},
+	{path: "internal/guardian", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/inventory", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/pki", ours: []string{nouns, kit, codec}, doors: []string{"crypto/x509", "encoding/asn1"}, testOurs: withStore},
 	{path: "internal/profile", ours: []string{nouns, kit, codec}, testOurs: withStore},

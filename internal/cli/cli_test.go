@@ -34,6 +34,7 @@ type bench struct {
 	users       *httpapitest.Users
 	hosts       *httpapitest.Hosts
 	inventories *httpapitest.Inventories
+	guardian    *httpapitest.Guardian
 	commands    *httpapitest.Commands
 	enrollments *httpapitest.Enrollments
 	push        *httpapitest.Push
@@ -45,10 +46,10 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, dir: t.TempDir(), env: map[string]string{}, access: &httpapitest.Access{}, users: &httpapitest.Users{}, hosts: &httpapitest.Hosts{}, inventories: &httpapitest.Inventories{},
+	b := &bench{t: t, dir: t.TempDir(), env: map[string]string{}, access: &httpapitest.Access{}, users: &httpapitest.Users{}, hosts: &httpapitest.Hosts{}, inventories: &httpapitest.Inventories{}, guardian: &httpapitest.Guardian{},
 		commands: &httpapitest.Commands{}, enrollments: &httpapitest.Enrollments{}, push: &httpapitest.Push{}, teams: &httpapitest.Teams{}, secrets: &httpapitest.EnrollSecrets{}, labels: &httpapitest.Labels{}, profiles: &httpapitest.Profiles{}}
 	explainer := &httpapitest.Explainer{}
-	api, err := httpapi.New(httpapi.Options{Explainer: explainer, Planner: explainer, Histories: explainer, Access: b.access, Users: b.users, Sessions: httpapitest.Sessions{}, Hosts: b.hosts, Inventories: b.inventories, Commands: b.commands,
+	api, err := httpapi.New(httpapi.Options{Explainer: explainer, Planner: explainer, Histories: explainer, Access: b.access, Users: b.users, Sessions: httpapitest.Sessions{}, Hosts: b.hosts, Inventories: b.inventories, Guardian: b.guardian, Commands: b.commands,
 		Enrollments: b.enrollments, Push: b.push, Teams: b.teams, Secrets: b.secrets, Labels: b.labels, Profiles: b.profiles, Settings: &httpapitest.Settings{Current: fleet.Settings{OrgName: "Acme"}},
 		Version: apiv1.Version{Version: "2.0.0"}, Now: httpapitest.Now})
 	if err != nil {

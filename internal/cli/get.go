@@ -8,7 +8,7 @@ func (c *cli) getCommand() *cobra.Command {
 	return group("get", "Show hosts, software, teams, labels, profiles, commands, certificates and configuration",
 		c.getHostsCommand(), c.getHostCommand(), c.getTeamsCommand(), c.getLabelsCommand(), c.getLabelCommand(), c.getProfilesCommand(), c.getProfileCommand(),
 		c.getSoftwareCommand(), c.getCertificatesCommand(),
-		c.getEnrollSecretsCommand(), c.getCustomVariablesCommand(), c.getMDMCommandsCommand(), c.getMDMCommandResultsCommand(), c.getMDMAppleCommand(), c.getConfigCommand())
+		c.getEnrollSecretsCommand(), c.getCustomVariablesCommand(), c.getMDMCommandsCommand(), c.getMDMCommandResultsCommand(), c.getMDMAppleCommand(), c.getExpiringCommand(), c.getConfigCommand())
 }
 
 func (c *cli) getConfigCommand() *cobra.Command {

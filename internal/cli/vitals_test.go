@@ -33,3 +33,15 @@ func TestVitals(t *testing.T) {
 		}
 	}
 }
+
+func TestExpiring(t *testing.T) {
+	b := loggedIn(t, "admin")
+	out, errs, code := b.run("get", "expiring", "--days", "60")
+	if code != ExitExpiring || errs != "" || b.guardian.Days != 60 || !strings.Contains(out, "2 days left") || !strings.Contains(out, "renewal failed 2 times: it will not") || !strings.Contains(out, "and 2 more") {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+	b.guardian.None = true
+	if _, errs, code := b.run("get", "expiring"); code != ExitOK || !strings.Contains(errs, "Nothing expires within 30 days.") {
+		t.Errorf("%d %s", code, errs)
+	}
+}

@@ -30,6 +30,7 @@ type Options struct {
 	Commands    Commands
 	Enrollments Enrollments
 	Push        Push
+	Guardian    Guardian
 	Settings    Settings
 	Explainer   Explainer
 	Planner     Planner
@@ -81,6 +82,7 @@ type api struct {
 	commands    Commands
 	enrollments Enrollments
 	push        Push
+	guardian    Guardian
 	settings    Settings
 	explainer   Explainer
 	planner     Planner
@@ -125,7 +127,7 @@ func New(o Options) (*API, error) {
 	takeErrors()
 	a := &api{
 		access: o.Access, users: o.Users, sessions: o.Sessions, hosts: o.Hosts, inventories: o.Inventories, commands: o.Commands,
-		enrollments: o.Enrollments, push: o.Push, settings: o.Settings, version: o.Version, now: o.Now,
+		enrollments: o.Enrollments, push: o.Push, guardian: o.Guardian, settings: o.Settings, version: o.Version, now: o.Now,
 		explainer: o.Explainer, planner: o.Planner, histories: o.Histories,
 		teams: o.Teams, secrets: o.Secrets, labels: o.Labels, profiles: o.Profiles,
 		bodyBytes:      orDefault(o.BodyBytes, DefaultBodyBytes),

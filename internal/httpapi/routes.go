@@ -238,6 +238,8 @@ func (a *api) configRoutes() []route {
 			summary: "Show the configuration", bind: handle(a.getConfig)},
 		{method: http.MethodPatch, path: "~/config", permission: configWrite, id: "modifyConfig",
 			summary: "Change the configuration; keys that are not sent stay", bind: handle(a.modifyConfig)},
+		{method: http.MethodGet, path: "~/expiring", permission: hostsList, id: "listExpiring",
+			summary: "List certificates and tokens that expire soon, those of devices included", bind: handle(a.expiring)},
 		{method: http.MethodGet, path: "~/version", permission: versionRead, id: "getVersion",
 			summary: "Show what is running", bind: handle(a.getVersion)},
 		{method: http.MethodGet, path: "/version", permission: Open, id: "version",

@@ -101,3 +101,22 @@ func TestCertificatesAreListedAsFarAsTheyCanBeRead(t *testing.T) {
 		t.Errorf("one that cannot be read: %v", c)
 	}
 }
+
+func TestWhatExpiresIsListed(t *testing.T) {
+	b := newBench(t)
+	status, body, _ := b.call(t, "GET", "/api/v1/fleet/expiring?days=90", "")
+	thing := body["expiring"].([]any)[0].(map[string]any)
+	identities := body["identities"].(map[string]any)
+	weeks, _ := json.Marshal(identities["weeks"])
+	first := identities["nearest"].([]any)[0].(map[string]any)
+	if status != 200 || b.guardian.Days != 90 || thing["days_left"] != 2.0 || identities["count"] != 3.0 ||
+		string(weeks) != `[{"count":1,"week":-1},{"count":2,"week":1}]` || first["fault"] != "it will not" || first["failed_attempts"] != 2.0 {
+		t.Errorf("%d %v", status, body)
+	}
+	if _, _, _ = b.call(t, "GET", "/api/v1/fleet/expiring", ""); b.guardian.Days != 30 {
+		t.Errorf("without days: %d", b.guardian.Days)
+	}
+	if status, _, _ := b.call(t, "GET", "/api/v1/fleet/expiring?days=-1", ""); status/100 != 4 {
+		t.Errorf("negative days: %d", status)
+	}
+}

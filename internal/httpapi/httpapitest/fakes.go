@@ -211,6 +211,21 @@ func (f *Inventories) Certificates(context.Context, fleet.HostID, fleet.Page) ([
 	return []fleet.HostCertificate{{SHA256: [32]byte{1}, CommonName: "Ada", HasKey: true, NotAfter: Now(), DER: f.DER}}, 1, fleet.PageMeta{}, nil
 }
 
+// Guardian knows a push certificate and a device identity that expire.
+type Guardian struct {
+	Days int
+	None bool // nothing expires
+}
+
+func (f *Guardian) Expiring(_ context.Context, days int) (fleet.Expiry, error) {
+	f.Days = days
+	if f.None {
+		return fleet.Expiry{}, nil
+	}
+	return fleet.Expiry{Things: []fleet.DatedThing{{Kind: fleet.DatedPushCertificate, Name: "com.apple.mgmt.External.x", NotAfter: Now().Add(50 * time.Hour)}},
+		Identities: fleet.IdentityExpiry{Weeks: map[int]int{1: 2, -1: 1}, Nearest: []fleet.ExpiringIdentity{{Host: fleet.HostRef{ID: 7, Serial: "C02ABC"}, NotAfter: Now().Add(-time.Hour), Attempts: 2, Fault: "it will not"}}}}, nil
+}
+
 // Commands knows cmd-1.
 type Commands struct {
 	Raw    []byte
