@@ -152,6 +152,34 @@ func TestAHostThatLeftIsNotAskedAndOneThatWasDecidedAboutTwiceIsAskedOnce(t *tes
 	})
 }
 
+// Where the last two hosts of a command answer at once on a database server,
+// neither answer sees that it is the last.
+func TestACommandThatTheLastAnswersLeftBehindGoes(t *testing.T) {
+	for _, d := range []store.Dialect{store.SQLite, store.Postgres, store.MySQL} {
+		t.Run(string(d), func(t *testing.T) {
+			now := storetest.Clock()()
+			db := storetest.OpenAt(t, d, func() time.Time { return now })
+			own := addDevice(t, db, fleet.Host{UUID: "U-1"})
+			enqueue(t, db, "waits", fleet.CommandVitals, own)
+			cmd := &fleet.Command{UUID: "orphan", RequestType: "R", Purpose: fleet.CommandVitals, Body: []byte("b")}
+			// Many targets are noted, and none of these is there.
+			if _, err := store.NewCommands(db).Enqueue(context.Background(), cmd, make([]fleet.Target, store.FanoutThreshold+1)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := store.NewCommands(db).Fanout(context.Background(), 1000); err != nil {
+				t.Fatal(err)
+			}
+			for want, passed := range []time.Duration{0, 2 * time.Hour} {
+				now = now.Add(passed)
+				if n, err := store.NewCommands(db).DeleteOld(context.Background(), now.Add(-1000*time.Hour)); err != nil || n != want {
+					t.Errorf("after %s: %d are dropped, want %d (%v)", passed, n, want, err)
+				}
+			}
+			equal(t, "what is handed out", []string{poll(t, db, own)}, "waits")
+		})
+	}
+}
+
 // tell has a device answer for its lists.
 func tell(t testing.TB, db *store.DB, d device, i *fleet.Inventory) {
 	t.Helper()
