@@ -326,6 +326,7 @@ func (l *Lifecycle) leave(f fleet.EnrollmentFacts, v Verdict, event fleet.Event)
 	if f.Host != nil && f.Host.UUID == e.Key && e.Channel.IsDevice() {
 		h := *f.Host
 		h.MDM.Status, h.MDM.ServerURL, h.MDM.UnenrolledAt = fleet.MDMOff, "", l.clock()
+		h.RefetchAt = time.Time{} // it owes no answers any more
 		c.Host = &h
 	}
 	return c

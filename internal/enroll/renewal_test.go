@@ -282,3 +282,43 @@ func TestRenewalsBeginNoFasterThanAllowed(t *testing.T) {
 		t.Errorf("%d began in all", n)
 	}
 }
+
+// A command that was handed out under the old identity is answered under the
+// new one.
+func TestAnIdentityIsRenewedInMidCommand(t *testing.T) {
+	r := newRenewals(t)
+	ctx := context.Background()
+	r.queue("custom", fleet.CommandCustom)
+	if got := r.next(r.e.ID); got != "custom" {
+		t.Fatalf("first comes %q", got)
+	}
+	r.round()
+	fresh := r.issue(fleet.PurposeRenew, r.e.ID)
+	r.ok(r.Renewed(ctx, key, fresh))
+	r.answer(r.e.ID, "custom")
+	if s := r.status("custom"); s != fleet.CommandAcknowledged || r.next(r.e.ID) != "" {
+		t.Errorf("the command is %s", s)
+	}
+	if r.identity(r.old).SupersededAt.IsZero() || !r.identity(r.old).RevokedAt.IsZero() {
+		t.Errorf("the old identity is %+v: it stays good until it expires", r.identity(r.old))
+	}
+}
+
+func TestAHostThatLeftOwesNoAnswers(t *testing.T) {
+	b, ctx := newBench(t), context.Background()
+	b.enroll()
+	refetches, now := store.NewRefetches(b.db), storetest.Clock()().Add(time.Second)
+	due, err := refetches.Due(ctx, now, 10)
+	if err != nil || len(due) != 1 {
+		t.Fatalf("an enrolled host is not due: %+v, %v", due, err)
+	}
+	cmd := &fleet.Command{UUID: "REFETCH-DEVICE-1", RequestType: "R", Purpose: fleet.CommandVitals, Body: []byte("b")}
+	b.ok(refetches.Ask(ctx, []fleet.RefetchAsk{{Facts: due[0], Commands: []*fleet.Command{cmd}, Parts: fleet.RefetchDevice, Period: time.Hour, RetryAt: now.Add(time.Hour)}}))
+	if b.host().RefetchAt.IsZero() {
+		t.Error("nothing is outstanding")
+	}
+	b.ok(b.CheckOut(ctx, key))
+	if h := b.host(); !h.RefetchAt.IsZero() || h.PendingCommands != 0 {
+		t.Errorf("%+v", h.Host)
+	}
+}
