@@ -27,7 +27,7 @@ pids+=($!)
 export MUSTER_LIMITS_ENROLLMENTS_PER_HOUR=1000000 MUSTER_LIMITS_COMMAND_TARGETS=200000
 export MUSTER_APPLE_APNS_URL=https://127.0.0.1:$((port + 1)) MUSTER_APPLE_APNS_ROOT_CA_FILE=$dir/apns/root.pem
 # What a server does by itself would count into every figure.
-export MUSTER_DESIRED_PAUSED=true
+export MUSTER_DESIRED_PAUSED=true MUSTER_REFETCH_PAUSED=true MUSTER_RENEWAL_PAUSED=true
 export MUSTER_DATA_DIR=$dir/data MUSTER_SERVER_ADDRESS=127.0.0.1:$port
 dbpid=0
 if [ "$kind" != sqlite ]; then

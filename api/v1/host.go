@@ -96,6 +96,9 @@ type HostMDM struct {
 	Profiles               []HostProfile  `json:"profiles" nullable:"false"`
 	IsPersonalEnrollment   bool           `json:"is_personal_enrollment"`
 	BootstrapTokenEscrowed bool           `json:"bootstrap_token_escrowed"`
+	// What follows is Muster's own.
+	RefetchOutstandingSince *time.Time `json:"refetch_outstanding_since" doc:"Since when the device owes answers to a refetch; null: none is outstanding"`
+	Silent                  bool       `json:"silent" doc:"It has not answered a refetch for a day: switched off, lost, or without network"`
 }
 
 // MacOSSettings is the state of disk encryption on a Mac.
@@ -145,9 +148,9 @@ type HostDetail struct {
 	Labels             []HostLabel `json:"labels" nullable:"false"`
 	Packs              []string    `json:"packs" nullable:"false"`
 	Policies           []string    `json:"policies" nullable:"false"`
-	Software           []string    `json:"software" nullable:"false"`
+	Software           []Software  `json:"software" nullable:"false" doc:"At most 10,000; none with exclude_software"`
 	Users              []string    `json:"users" nullable:"false"`
-	Batteries          []string    `json:"batteries" nullable:"false"`
+	Batteries          []Battery   `json:"batteries" nullable:"false" doc:"Empty where nothing is known of a battery"`
 	EndUsers           []string    `json:"end_users" nullable:"false"`
 	LastMDMEnrolledAt  *time.Time  `json:"last_mdm_enrolled_at"`
 	LastMDMCheckedInAt *time.Time  `json:"last_mdm_checked_in_at"`
@@ -156,6 +159,7 @@ type HostDetail struct {
 	// What follows is Muster's own.
 	Enrollments     []HostEnrollment `json:"enrollments" nullable:"false" doc:"MDM channels of the host, the device's first"`
 	PendingCommands int              `json:"pending_commands" doc:"Commands without an answer on all channels"`
+	Vitals          HostVitals       `json:"vitals"`
 }
 
 // HostLabel is a label of a host.

@@ -366,7 +366,8 @@ func TestMetricsAskForTheirToken(t *testing.T) {
 	if err := errors.Join(err, res.Body.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if res.StatusCode != http.StatusOK || !strings.Contains(string(body), "muster_http_requests_total") {
+	if res.StatusCode != http.StatusOK || !strings.Contains(string(body), "muster_http_requests_total") ||
+		!strings.Contains(string(body), `muster_expiry_timestamp_seconds{kind="certificate_authority"`) || !strings.Contains(string(body), "muster_identities_expiring 0") {
 		t.Errorf("with the token: %d", res.StatusCode)
 	}
 }

@@ -37,5 +37,6 @@ func (a *App) cleanup(ctx context.Context) error {
 	_, challenges := store.NewIdentities(a.db).DeleteExpiredChallenges(ctx, now.Add(-challengeLife))
 	_, commands := store.NewCommands(a.db).DeleteOld(ctx, now.Add(-commandLife))
 	items := store.NewItems(a.db).DeleteGone(ctx, now.Add(-goneLife).UnixMicro())
-	return errors.Join(append(a.sweepAll(ctx), sessions, challenges, commands, items)...)
+	software := store.NewSoftware(a.db).DeleteUnused(ctx, now)
+	return errors.Join(append(a.sweepAll(ctx), sessions, challenges, commands, items, software)...)
 }

@@ -18,7 +18,9 @@ import (
 	"github.com/muster-mdm/muster/internal/command"
 	"github.com/muster-mdm/muster/internal/enroll"
 	"github.com/muster-mdm/muster/internal/fleet"
+	"github.com/muster-mdm/muster/internal/guardian"
 	"github.com/muster-mdm/muster/internal/hostaction"
+	"github.com/muster-mdm/muster/internal/inventory"
 	"github.com/muster-mdm/muster/internal/jobs"
 	"github.com/muster-mdm/muster/internal/pki"
 	"github.com/muster-mdm/muster/internal/profile"
@@ -33,6 +35,9 @@ const (
 	pushEvery        = 2 * time.Second
 	pushTimeout      = 5 * time.Minute
 	webhookTimeout   = 10 * time.Second
+	refetchEvery     = 5 * time.Second
+	renewEvery       = 10 * time.Second
+	refetchTimeout   = 5 * time.Minute
 )
 
 // enrollments is what the API calls enrollments: profiles and turning off.
@@ -63,6 +68,8 @@ type appleParts struct {
 	enrollments enrollments
 	push        *pki.Push
 	ade         *adeParts
+	vitals      *inventory.Vitals
+	guardian    *guardian.Service
 }
 
 func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts, error) {
@@ -112,9 +119,20 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 	a.closers = append(a.closers, sender.Close)
 	pusher := command.NewPusher(store.NewPushes(a.db), queue, sender, a.clock, a.log)
 	a.Jobs = append(a.Jobs, jobs.Job{Name: "apns_pusher", Every: pushEvery, Timeout: pushTimeout, Bell: a.pushes, Quiet: true, Run: pusher.Round})
+	refetcher := inventory.NewRefetcher(store.NewRefetches(a.db), a.config.Refetch.Interval, a.clock, a.pushes)
+	if !a.config.Refetch.Paused {
+		a.Jobs = append(a.Jobs, jobs.Job{Name: "refetcher", Every: refetchEvery, Timeout: refetchTimeout, Quiet: true, Run: refetcher.Round})
+	}
+	if !a.config.Renewal.Paused {
+		renewer := enroll.NewRenewer(store.NewRenewals(a.db), authority, org, a.vault, a.config.Renewal.Window, a.config.Renewal.PerHour, a.clock, a.pushes)
+		a.Jobs = append(a.Jobs, jobs.Job{Name: "identity_renewer", Every: renewEvery, Quiet: true, Run: renewer.Round})
+	}
+	watch := a.wireGuardian(authority, push)
 	return &appleParts{
 		desired:     items,
 		actions:     actions,
+		guardian:    watch,
+		vitals:      inventory.NewVitals(refetcher, store.NewSoftware(a.db), store.NewCertificates(a.db)),
 		mdm:         apple.New(o),
 		scep:        scep.New(authority, a.log, a.clock),
 		enrollments: enrollments{issuer, lifecycle},

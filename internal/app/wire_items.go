@@ -8,6 +8,7 @@ import (
 	"github.com/muster-mdm/muster/internal/apple"
 	"github.com/muster-mdm/muster/internal/codec/plist"
 	"github.com/muster-mdm/muster/internal/command"
+	"github.com/muster-mdm/muster/internal/enroll"
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/inventory"
 	"github.com/muster-mdm/muster/internal/jobs"
@@ -152,10 +153,14 @@ type customSecrets struct {
 	*store.Secrets
 }
 
-// decide judges answers: those about items by the reconciler's rules.
+// decide judges answers: those about items by the reconciler's rules, those to
+// renewals by enroll's.
 func (d *desired) decide(t fleet.CommandTarget, r fleet.CommandReport, answer plist.Dict) fleet.ReportOutcome {
 	if t.Command.Purpose.ForItems() {
 		return d.reconciler.Outcome(t, r, answer)
+	}
+	if t.Command.Purpose == fleet.CommandRenew {
+		return enroll.RenewalOutcome(t, r)
 	}
 	return command.Outcome(t, r, answer)
 }

@@ -128,6 +128,9 @@ func (l *lifecycle) CheckOut(_ context.Context, k fleet.EnrollmentKey) error {
 	return l.note("CheckOut %s", k.ID)
 }
 
+func (l *lifecycle) RenewalCommand(_ context.Context, _ fleet.EnrollmentKey, next fleet.NextCommand) ([]byte, error) {
+	return next.Body, nil
+}
 func (l *lifecycle) Renewed(_ context.Context, k fleet.EnrollmentKey, id fleet.IdentityID) error {
 	return l.note("Renewed %s with %d", k.ID, id)
 }

@@ -21,6 +21,9 @@ type Lifecycle interface {
 	CheckOut(ctx context.Context, key fleet.EnrollmentKey) error
 	Renewed(ctx context.Context, key fleet.EnrollmentKey, identity fleet.IdentityID) error
 	Revive(ctx context.Context, key fleet.EnrollmentKey) error
+	// RenewalCommand returns what the device gets for a renewal, which the
+	// queue holds without its secret. KindNotFound: it was taken back.
+	RenewalCommand(ctx context.Context, key fleet.EnrollmentKey, next fleet.NextCommand) ([]byte, error)
 	SetBootstrapToken(ctx context.Context, key fleet.EnrollmentKey, token []byte) error
 	BootstrapToken(ctx context.Context, key fleet.EnrollmentKey) ([]byte, error)
 }
@@ -170,6 +173,9 @@ func (s *Service) CommandAndReportResults(r *mdm.Request, results *mdm.CommandRe
 	if status, ok := mdmcmd.ParseStatus(results.Status); ok {
 		report = &fleet.CommandReport{Key: m.key, Identity: m.caller.Identity.ID, CommandUUID: results.CommandUUID, Status: status,
 			ErrorChain: mdmcmd.ErrorChain(m.report.Dict), Body: m.report.Raw, At: s.clock()}
+		if part := mdmcmd.RefetchPart(results.CommandUUID); part != 0 && status == fleet.CommandAcknowledged {
+			report.Inventory = mdmcmd.Inventory(part, m.report.Dict) // lists are long: not while others wait for the store
+		}
 		decide = func(t fleet.CommandTarget) fleet.ReportOutcome { return s.decide(t, *report, m.report.Dict) }
 	}
 	// An expired identity gets nothing but the command that renews it.
@@ -182,10 +188,7 @@ func (s *Service) CommandAndReportResults(r *mdm.Request, results *mdm.CommandRe
 		if err != nil || next == nil {
 			return nil, err
 		}
-		if !next.Expand {
-			return &mdm.Command{CommandUUID: next.UUID, Raw: next.Body}, nil
-		}
-		body, err := s.contents.Command(ctx, next)
+		body, err := s.filled(ctx, m.key, next)
 		if err == nil {
 			return &mdm.Command{CommandUUID: next.UUID, Raw: body}, nil
 		}
@@ -196,6 +199,17 @@ func (s *Service) CommandAndReportResults(r *mdm.Request, results *mdm.CommandRe
 		report, decide = s.unfilled(m, next.UUID, shown)
 	}
 	return nil, nil
+}
+
+// filled is the body of a command as the device gets it.
+func (s *Service) filled(ctx context.Context, key fleet.EnrollmentKey, next *fleet.NextCommand) ([]byte, error) {
+	switch {
+	case next.Purpose == fleet.CommandRenew:
+		return s.lifecycle.RenewalCommand(ctx, key, *next)
+	case next.Expand:
+		return s.contents.Command(ctx, next)
+	}
+	return next.Body, nil
 }
 
 // exchange carries a report out. Where another replica has planned items that

@@ -55,7 +55,7 @@ var rooms = []room{
 		doors:     []string{"crypto/x509", "encoding/asn1", "github.com/smallstep/pkcs7", "golang.org/x/crypto/cryptobyte"},
 		testDoors: []string{"os/exec"}}, // openssl as a second opinion
 	{path: "internal/codec/plist", ours: []string{nouns, kit}, doors: []string{"howett.net/plist"}},
-	{path: "internal/codec/mdmcmd", ours: []string{nouns, kit, "internal/codec/plist"}, testDoors: []string{"os/exec"}},
+	{path: "internal/codec/mdmcmd", ours: []string{nouns, kit, "internal/codec/plist"}, doors: []string{"crypto/x509"}, testDoors: []string{"os/exec"}},
 	{path: "internal/codec/mobileconfig", ours: []string{nouns, kit, "internal/codec/plist", "internal/codec/cms"}, doors: []string{"crypto/x509"}},
 	{path: "internal/codec/pushcsr", ours: []string{nouns, kit, "internal/codec/plist"}, doors: []string{"crypto/x509"}},
 	{path: "internal/codec/deptoken", ours: []string{nouns, kit, "internal/codec/cms"}, doors: []string{"crypto/x509"},
@@ -73,6 +73,7 @@ var rooms = []room{
 	{path: "internal/ade", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/command", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/enroll", ours: []string{nouns, kit, codec}, doors: []string{"crypto/x509"}, testOurs: withStore},
+	{path: "internal/guardian", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/hostaction", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/inventory", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/pki", ours: []string{nouns, kit, codec}, doors: []string{"crypto/x509", "encoding/asn1"}, testOurs: withStore},

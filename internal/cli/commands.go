@@ -18,6 +18,7 @@ func (c *cli) commands() []*cobra.Command {
 		c.getCommand(),
 		c.teamsCommand(),
 		c.hostsCommand(),
+		c.refetchCommand(),
 		c.labelsCommand(),
 		c.profilesCommand(),
 		c.variablesCommand(),

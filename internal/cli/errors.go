@@ -18,6 +18,7 @@ const (
 	ExitNotFound  = 4
 	ExitForbidden = 5
 	ExitChanges   = 7 // a plan found something to change
+	ExitExpiring  = 8 // something expires
 )
 
 // ErrChanges ends a plan that found changes.
@@ -41,7 +42,7 @@ func Execute(ctx context.Context, d Deps, arguments []string) int {
 	root.SetArgs(arguments)
 	err := root.ExecuteContext(ctx)
 	code := exitCode(err)
-	if code != ExitOK && code != ExitChanges {
+	if code != ExitOK && code != ExitChanges && code != ExitExpiring {
 		fmt.Fprintln(d.Err, "Error:", explain(err))
 	}
 	return code
@@ -54,6 +55,8 @@ func exitCode(err error) int {
 		return ExitOK
 	case errors.Is(err, ErrChanges):
 		return ExitChanges
+	case errors.Is(err, errExpiring):
+		return ExitExpiring
 	case errors.As(err, &usage):
 		return ExitUsage
 	case errors.Is(err, errNotLoggedIn):

@@ -5,9 +5,10 @@ import (
 )
 
 func (c *cli) getCommand() *cobra.Command {
-	return group("get", "Show hosts, teams, labels, profiles, commands, certificates and configuration",
+	return group("get", "Show hosts, software, teams, labels, profiles, commands, certificates and configuration",
 		c.getHostsCommand(), c.getHostCommand(), c.getTeamsCommand(), c.getLabelsCommand(), c.getLabelCommand(), c.getProfilesCommand(), c.getProfileCommand(),
-		c.getEnrollSecretsCommand(), c.getCustomVariablesCommand(), c.getMDMCommandsCommand(), c.getMDMCommandResultsCommand(), c.getMDMAppleCommand(), c.getMDMAppleBMCommand(), c.getConfigCommand())
+		c.getSoftwareCommand(), c.getCertificatesCommand(),
+		c.getEnrollSecretsCommand(), c.getCustomVariablesCommand(), c.getMDMCommandsCommand(), c.getMDMCommandResultsCommand(), c.getMDMAppleCommand(), c.getMDMAppleBMCommand(), c.getExpiringCommand(), c.getConfigCommand())
 }
 
 func (c *cli) getConfigCommand() *cobra.Command {

@@ -144,6 +144,7 @@ func (c *cli) showHost(ctx context.Context, connection *client.Client, name stri
 		{"Device", deviceState(h.MDM)},
 		{"Pending commands", strconv.Itoa(h.PendingCommands)}, {"Team", teamOr(h.TeamName)}, {"Labels", labelNames(h.Labels)},
 	}
+	facts = append(facts, c.vitalFacts(&h)...)
 	for _, p := range h.MDM.Profiles {
 		status := p.Status
 		if p.OperationType == "remove" {

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"encoding/json"
 
 	"github.com/muster-mdm/muster/internal/codec/mdmcmd"
@@ -17,19 +18,41 @@ func Outcome(t fleet.CommandTarget, r fleet.CommandReport, answer plist.Dict) fl
 	out := fleet.ReportOutcome{Status: r.Status, Store: !t.Command.Purpose.Ephemeral()}
 	switch t.Command.Purpose {
 	case fleet.CommandVitals:
-		if r.Status == fleet.CommandAcknowledged {
-			out.Vitals = mdmcmd.Vitals(answer)
-		}
-		out.Event = &fleet.Event{Kind: fleet.EventVitalsReceived, At: r.At, Actor: actor, Details: describe(t, r)}
-		return out
+		return refetched(t, r, answer)
 	case fleet.CommandUnenroll:
 		// An error says that there is nothing to remove: gone all the same.
 		out.Unenrolled = true
-	case fleet.CommandCustom, fleet.CommandRenew, fleet.CommandSetup:
+	case fleet.CommandCustom, fleet.CommandSetup:
+	case fleet.CommandRenew: // judged by enroll
 	case fleet.CommandInstall, fleet.CommandRemove, fleet.CommandListProfiles, fleet.CommandDeclare, fleet.CommandAction: // judged elsewhere
 	}
 	out.Event = &fleet.Event{Kind: fleet.EventCommandAnswered, At: r.At, Actor: actor, Details: describe(t, r)}
 	return out
+}
+
+// refetched decides about an answer to one part of a refetch. It leaves no
+// event: there is one every hour, and what changed shows in the host's record.
+func refetched(t fleet.CommandTarget, r fleet.CommandReport, answer plist.Dict) fleet.ReportOutcome {
+	out := fleet.ReportOutcome{Status: r.Status, Refetched: mdmcmd.RefetchPart(t.Command.UUID)}
+	if r.Status != fleet.CommandAcknowledged {
+		out.RefetchFault = refusal(t, r)
+		return out
+	}
+	if out.Inventory = r.Inventory; out.Inventory == nil {
+		out.Inventory = mdmcmd.Inventory(out.Refetched, answer)
+	}
+	return out
+}
+
+// refusal says in one line why a device refused a command.
+func refusal(t fleet.CommandTarget, r fleet.CommandReport) string {
+	text := t.Command.RequestType + ": " + r.Status.String()
+	for _, e := range r.ErrorChain {
+		if words := cmp.Or(e.USEnglish, e.Localized); words != "" {
+			return text + ": " + words
+		}
+	}
+	return text
 }
 
 func describe(t fleet.CommandTarget, r fleet.CommandReport) []byte {

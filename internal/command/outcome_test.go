@@ -13,15 +13,15 @@ func TestWhatFollowsFromAnAnswer(t *testing.T) {
 	type outcome struct {
 		keep, store, unenrolled, vitals bool
 		event                           fleet.EventKind
+		fault                           string
 	}
 	answered := outcome{store: true, event: fleet.EventCommandAnswered}
 	gone := outcome{store: true, unenrolled: true, event: fleet.EventCommandAnswered}
 	kept := outcome{keep: true}
 	table := map[fleet.CommandPurpose]map[fleet.CommandStatus]outcome{
 		fleet.CommandCustom: {fleet.CommandAcknowledged: answered, fleet.CommandError: answered, fleet.CommandFormatError: answered, fleet.CommandNotNow: kept},
-		fleet.CommandRenew:  {fleet.CommandAcknowledged: answered, fleet.CommandError: answered, fleet.CommandFormatError: answered, fleet.CommandNotNow: kept},
-		fleet.CommandVitals: {fleet.CommandAcknowledged: {vitals: true, event: fleet.EventVitalsReceived}, fleet.CommandError: {event: fleet.EventVitalsReceived},
-			fleet.CommandFormatError: {event: fleet.EventVitalsReceived}, fleet.CommandNotNow: kept},
+		fleet.CommandVitals: {fleet.CommandAcknowledged: {vitals: true}, fleet.CommandError: {fault: "R: Error"},
+			fleet.CommandFormatError: {fault: "R: CommandFormatError"}, fleet.CommandNotNow: kept},
 		// A device that says there is nothing to remove has left as well.
 		fleet.CommandUnenroll: {fleet.CommandAcknowledged: gone, fleet.CommandError: gone, fleet.CommandFormatError: gone, fleet.CommandNotNow: kept},
 	}
@@ -32,10 +32,10 @@ func TestWhatFollowsFromAnAnswer(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for purpose, byStatus := range table {
 		for status, want := range byStatus {
-			target := fleet.CommandTarget{Command: fleet.Command{UUID: "U", RequestType: "R", Purpose: purpose}, Sends: 2, NotNowCount: 1}
+			target := fleet.CommandTarget{Command: fleet.Command{UUID: "REFETCH-DEVICE-1", RequestType: "R", Purpose: purpose}, Sends: 2, NotNowCount: 1}
 			report := fleet.CommandReport{Key: fleet.EnrollmentKey{ID: "UDID:USER", ParentID: "UDID"}, CommandUUID: "U", Status: status, At: at}
 			got := Outcome(target, report, answer)
-			seen := outcome{keep: got.Keep, store: got.Store, unenrolled: got.Unenrolled, vitals: got.Vitals != nil}
+			seen := outcome{keep: got.Keep, store: got.Store, unenrolled: got.Unenrolled, vitals: got.Inventory != nil, fault: got.RefetchFault}
 			if got.Event != nil {
 				seen.event = got.Event.Kind
 				if got.Event.Actor.Kind != fleet.ActorDevice || got.Event.Actor.Name != "UDID" || !got.Event.At.Equal(at) {
@@ -48,8 +48,8 @@ func TestWhatFollowsFromAnAnswer(t *testing.T) {
 			if !got.Keep && got.Status != status {
 				t.Errorf("purpose %d, %s: it is stored as %s", purpose, status, got.Status)
 			}
-			if got.Vitals != nil && got.Vitals.OSVersion != "18.6" {
-				t.Errorf("the vitals are %+v", got.Vitals)
+			if got.Inventory != nil && got.Inventory.Vitals.OSVersion != "18.6" {
+				t.Errorf("the vitals are %+v", got.Inventory.Vitals)
 			}
 		}
 	}

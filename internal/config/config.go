@@ -26,6 +26,8 @@ type Config struct {
 	Shutdown       Shutdown
 	Webhook        Webhook
 	Desired        Desired
+	Refetch        Refetch
+	Renewal        Renewal
 	Jobs           Jobs
 }
 
@@ -109,6 +111,19 @@ type Shutdown struct{ DrainTimeout time.Duration }
 
 // Desired is about what hosts should have.
 type Desired struct{ Paused bool }
+
+// Refetch is about asking hosts for their vitals.
+type Refetch struct {
+	Interval time.Duration
+	Paused   bool
+}
+
+// Renewal is about renewing device identities.
+type Renewal struct {
+	Window  time.Duration
+	PerHour int
+	Paused  bool
+}
 
 // Webhook is where device events go.
 type Webhook struct{ URL string }

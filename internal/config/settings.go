@@ -27,6 +27,10 @@ const (
 	minSync           = time.Second
 	maxSync           = 24 * time.Hour
 	defaultDEPURL     = "https://mdmenrollment.apple.com"
+	minRenewal        = 24 * time.Hour
+	maxRenewal        = 360 * 24 * time.Hour
+	minRefetch        = time.Minute
+	maxRefetch        = 30 * 24 * time.Hour
 	defaultAPNSURL    = "https://api.push.apple.com"
 	defaultACMEServer = "https://acme-v02.api.letsencrypt.org/directory"
 )
@@ -150,6 +154,16 @@ func operationSettings() []Setting {
 			bind: func(c *Config) Value { return choiceValue{&c.Log.Format, []string{"json", "text"}} }},
 		{Name: "log.level", Default: "info", Help: "debug, info, warn or error",
 			bind: func(c *Config) Value { return choiceValue{&c.Log.Level, []string{"debug", "info", "warn", "error"}} }},
+		{Name: "refetch.interval", Default: "1h", Help: "After what time enrolled hosts are asked again for their vitals, software and certificates",
+			bind: func(c *Config) Value { return durationValue{&c.Refetch.Interval, minRefetch, maxRefetch} }},
+		{Name: "refetch.paused", Help: "Ask hosts only when a person wants it, and not by the clock",
+			bind: func(c *Config) Value { return boolValue{&c.Refetch.Paused} }},
+		{Name: "renewal.window", Default: "4320h", Help: "How long before they expire device identities are renewed; they are good for a year",
+			bind: func(c *Config) Value { return durationValue{&c.Renewal.Window, minRenewal, maxRenewal} }},
+		{Name: "renewal.per_hour", Default: "500", Help: "How many renewals of device identities begin in an hour at most",
+			bind: func(c *Config) Value { return intValue{&c.Renewal.PerHour, 1, maxTargets} }},
+		{Name: "renewal.paused", Help: "Begin no renewals of device identities, as during a migration",
+			bind: func(c *Config) Value { return boolValue{&c.Renewal.Paused} }},
 		{Name: "session.duration", Default: "120h", Help: "How long a login lasts without use",
 			bind: func(c *Config) Value { return durationValue{&c.Session.Duration, minSession, maxSession} }},
 		{Name: "login.rate_per_minute", Default: "10", Help: "Login attempts per minute for one address and e-mail",

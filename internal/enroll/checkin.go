@@ -89,7 +89,7 @@ func (l *Lifecycle) Authenticate(ctx context.Context, identity fleet.IdentityID,
 
 // supersede completes a renewal without touching anything else.
 func supersede(f fleet.EnrollmentFacts) fleet.EnrollmentChange {
-	return fleet.EnrollmentChange{Supersede: f.Identity.ID, FinishRenewal: true,
+	return fleet.EnrollmentChange{Supersede: f.Identity.ID, FinishRenewal: true, Secrets: []fleet.SecretWrite{forgetRenewal(f.Enrollment.Key)},
 		Events: []fleet.Event{{Kind: fleet.EventIdentityRenewed, Actor: deviceActor(f.Host)}}}
 }
 
@@ -103,7 +103,7 @@ func (l *Lifecycle) reset(f fleet.EnrollmentFacts, m fleet.Authenticate, v Verdi
 		e = *f.Enrollment
 		c.Reset, c.Revoke, c.ClearPush = true, true, true
 		// The unlock token of the earlier enrollment opens nothing any more.
-		c.Secrets = []fleet.SecretWrite{{Ref: unlockRef(m.Key.ID), Delete: true}}
+		c.Secrets = []fleet.SecretWrite{{Ref: unlockRef(m.Key.ID), Delete: true}, forgetRenewal(m.Key.ID)}
 	}
 	e.State, e.Generation = v.Next, e.Generation+1
 	e.Topic, e.PushMagic, e.PushToken, e.AwaitingConfiguration = m.Topic, "", nil, false
@@ -254,7 +254,8 @@ func (l *Lifecycle) turnOn(c *fleet.EnrollmentChange, f fleet.EnrollmentFacts, e
 	}
 	h.MDM.Status = statusOf(e)
 	h.MDM.ServerURL, h.MDM.EnrolledAt, h.MDM.UnenrolledAt = e.ServerURL, now, time.Time{}
-	c.Host = &h
+	h.RefetchAt = time.Time{} // what was asked before went with the queue
+	c.Host, c.Refetch = &h, true
 	c.Events = append(c.Events, fleet.Event{Kind: fleet.EventMDMEnrolled, At: now, Actor: deviceActor(&h),
 		Details: details(map[string]string{"serial": h.HardwareSerial, "platform": string(h.Platform), "status": h.MDM.Status.String()})})
 	vitals, err := mdmcmd.NewVitals(ids.UUID())
@@ -328,6 +329,9 @@ func (l *Lifecycle) leave(f fleet.EnrollmentFacts, v Verdict, event fleet.Event)
 	e.State = v.Next
 	c := fleet.EnrollmentChange{Enrollment: &e, CancelQueue: true}
 	c.EndActions = f.Host != nil && f.Host.MDM.Acted && e.Channel.IsDevice()
+	if e.Channel.IsDevice() {
+		c.Secrets = append(c.Secrets, forgetRenewal(e.Key))
+	}
 	if !v.TurnOff {
 		return c
 	}
@@ -336,6 +340,7 @@ func (l *Lifecycle) leave(f fleet.EnrollmentFacts, v Verdict, event fleet.Event)
 	if f.Host != nil && f.Host.UUID == e.Key && e.Channel.IsDevice() {
 		h := *f.Host
 		h.MDM.Status, h.MDM.ServerURL, h.MDM.UnenrolledAt = fleet.MDMOff, "", l.clock()
+		h.RefetchAt = time.Time{} // it owes no answers any more
 		c.Host = &h
 	}
 	return c

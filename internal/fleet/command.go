@@ -34,7 +34,7 @@ const (
 
 // Ephemeral commands and their answers are erased on answer and never listed.
 func (p CommandPurpose) Ephemeral() bool {
-	return p == CommandVitals || p == CommandListProfiles || p == CommandDeclare
+	return p == CommandVitals || p == CommandRenew || p == CommandListProfiles || p == CommandDeclare
 }
 
 // ForItems reports whether answers change what is known of a host's items.
@@ -141,6 +141,9 @@ type CommandReport struct {
 	ErrorChain  []ErrorChainItem
 	Body        []byte // the whole answer
 	At          time.Time
+	// Inventory is what the answer to a refetch tells, read before the
+	// transaction begins; nil: it is the answer to something else.
+	Inventory *Inventory
 }
 
 // CommandTarget is what the store knows about the command a report names.
@@ -158,6 +161,8 @@ type CommandTarget struct {
 	State HostState
 	// Action is what actions left on the host; only of commands that act.
 	Action HostActionState
+	// Renewal is the one that the command carries out; nil: it ended.
+	Renewal *Renewal
 }
 
 // ReportOutcome is what follows from a report: the pure decision about it.
@@ -167,7 +172,14 @@ type ReportOutcome struct {
 	// Store keeps the answer in the history.
 	Store  bool
 	Status CommandStatus
-	Vitals *Vitals // facts to store on the host
+	// Inventory has facts to store about the host; nil: none.
+	Inventory *Inventory
+	// Refetched are the parts of a refetch that are answered; RefetchFault is
+	// why the device refused them.
+	Refetched    RefetchParts
+	RefetchFault string
+	// Renewal is what becomes of the renewal; nil: it stays as it is.
+	Renewal *Renewal
 	// Unenrolled completes a turn off: the device removed the enrollment profile.
 	Unenrolled bool
 	// Items are the items of the target that changed, Gone those that are to

@@ -203,7 +203,9 @@ type EnrollmentChange struct {
 	BeginSetup bool
 	// ClearPush forgets that pushes failed.
 	ClearPush bool
-	Secrets   []SecretWrite
-	Commands  []Command
-	Events    []Event // HostID and EnrollmentID 0 are filled in
+	// Refetch asks the host for all it knows about itself, as soon as may be.
+	Refetch  bool
+	Secrets  []SecretWrite
+	Commands []Command
+	Events   []Event // HostID and EnrollmentID 0 are filled in
 }

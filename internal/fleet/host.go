@@ -111,7 +111,12 @@ type Host struct {
 	LabelUpdatedAt  time.Time
 	LastEnrolledAt  time.Time
 	SeenAt          time.Time
-	RefetchAt       time.Time // when a refetch was asked for; zero: none outstanding
+	RefetchAt       time.Time // when the refetch that is outstanding was asked for; zero: none is
+}
+
+// Silent reports whether the host has not answered a refetch for long.
+func (h *Host) Silent(now time.Time) bool {
+	return !h.RefetchAt.IsZero() && now.Sub(h.RefetchAt) >= SilentAfter
 }
 
 // HostMDM is the MDM side of a host.
@@ -175,6 +180,7 @@ type Vitals struct {
 	DiskTotalGB     *float64
 	DiskAvailableGB *float64
 	Supervised      *bool
+	Details         VitalDetails
 }
 
 // Page asks for one page of a list. Limits are the edge's to check.
@@ -227,6 +233,9 @@ type HostDetail struct {
 	Enrollments []Enrollment
 	// PendingCommands counts commands not answered yet on all channels.
 	PendingCommands int
+	Vitals          VitalDetails
+	// RefetchFault is why the device refused a part of the last refetch.
+	RefetchFault string
 }
 
 // HostRef names a host for other records.
@@ -270,6 +279,20 @@ func BuiltinLabelsOf(p Platform) []BuiltinLabel {
 // that people see follows the device's own; a serial is filled in, never
 // changed.
 func (h *Host) Apply(v *Vitals, at time.Time) {
+	h.applyTexts(v)
+	if v.Supervised != nil {
+		h.Supervised = TriOf(*v.Supervised)
+	}
+	if v.DiskTotalGB != nil {
+		h.DiskTotalGB = *v.DiskTotalGB
+	}
+	if v.DiskAvailableGB != nil {
+		h.DiskAvailableGB = *v.DiskAvailableGB
+	}
+	h.DetailUpdatedAt = at
+}
+
+func (h *Host) applyTexts(v *Vitals) {
 	set := func(field *string, value string) {
 		if value != "" {
 			*field = value
@@ -289,15 +312,4 @@ func (h *Host) Apply(v *Vitals, at time.Time) {
 	if v.OSVersion != "" {
 		h.OSVersion = h.Platform.Title() + " " + v.OSVersion
 	}
-	if v.DiskTotalGB != nil {
-		h.DiskTotalGB = *v.DiskTotalGB
-	}
-	if v.DiskAvailableGB != nil {
-		h.DiskAvailableGB = *v.DiskAvailableGB
-	}
-	if v.Supervised != nil {
-		h.Supervised = TriOf(*v.Supervised)
-	}
-	h.DetailUpdatedAt = at
-	h.RefetchAt = time.Time{}
 }

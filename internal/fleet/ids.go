@@ -29,6 +29,8 @@ type (
 	ServerTokenID int64
 	// ActionRequestID identifies a request that the brake watches.
 	ActionRequestID int64
+	// SoftwareID identifies a version of a title.
+	SoftwareID int64
 	// EventID identifies an entry of the event log; it grows with time.
 	EventID int64
 )

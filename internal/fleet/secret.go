@@ -12,6 +12,7 @@ const (
 	ScopeBootstrapToken SecretScope = "bootstrap_token" // name: the enrollment key
 	ScopeVariable       SecretScope = "custom_variable" // name: what follows FLEET_SECRET_
 	ScopeEnrollSecrets  SecretScope = "enroll_secrets"  // name: the team's key; a JSON list
+	ScopeRenewal        SecretScope = "renewal"         // name: the enrollment key; an InstallProfile command
 	ScopeServerToken    SecretScope = "server_token"    // name: the ServerTokenID
 	// ScopeAction holds what is missing in a command's body: a property list of
 	// its fields. Name: the command's UUID, or that of the request that waits.

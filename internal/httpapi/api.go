@@ -26,10 +26,12 @@ type Options struct {
 	Users       Users
 	Sessions    Sessions
 	Hosts       Hosts
+	Inventories Inventories
 	Commands    Commands
 	Actions     Actions
 	Enrollments Enrollments
 	Push        Push
+	Guardian    Guardian
 	Settings    Settings
 	Explainer   Explainer
 	Planner     Planner
@@ -81,10 +83,12 @@ type api struct {
 	users        Users
 	sessions     Sessions
 	hosts        Hosts
+	inventories  Inventories
 	commands     Commands
 	actions      Actions
 	enrollments  Enrollments
 	push         Push
+	guardian     Guardian
 	settings     Settings
 	explainer    Explainer
 	planner      Planner
@@ -131,8 +135,8 @@ func (s *API) muxOf(path string) *http.ServeMux {
 func New(o Options) (*API, error) {
 	takeErrors()
 	a := &api{
-		access: o.Access, users: o.Users, sessions: o.Sessions, hosts: o.Hosts, commands: o.Commands, actions: o.Actions,
-		enrollments: o.Enrollments, push: o.Push, settings: o.Settings, version: o.Version, now: o.Now,
+		access: o.Access, users: o.Users, sessions: o.Sessions, hosts: o.Hosts, inventories: o.Inventories, commands: o.Commands, actions: o.Actions,
+		enrollments: o.Enrollments, push: o.Push, guardian: o.Guardian, settings: o.Settings, version: o.Version, now: o.Now,
 		explainer: o.Explainer, planner: o.Planner, histories: o.Histories,
 		teams: o.Teams, secrets: o.Secrets, labels: o.Labels, profiles: o.Profiles,
 		serverTokens: o.ServerTokens, assistants: o.Assistants, setups: o.Setups,

@@ -59,7 +59,7 @@ func toHost(h *fleet.Host, now time.Time) apiv1.Host {
 		Hostname: h.Hostname, ComputerName: h.ComputerName, DisplayName: h.DisplayName(), DisplayText: h.DisplayName(),
 		UUID: h.UUID, Platform: string(h.Platform), PlatformLike: string(h.Platform), OSVersion: h.OSVersion, Build: h.Build,
 		HardwareVendor: h.HardwareVendor, HardwareModel: h.HardwareModel, HardwareSerial: h.HardwareSerial, PrimaryMAC: h.PrimaryMAC,
-		Status: hostStatus(h, now), MDM: toHostMDM(h),
+		Status: hostStatus(h, now), MDM: toHostMDM(h, now),
 	}
 	if h.TeamID != 0 {
 		id := int64(h.TeamID)
@@ -88,13 +88,14 @@ func nameOfMDM(h *fleet.Host) string {
 	return ""
 }
 
-func toHostMDM(h *fleet.Host) apiv1.HostMDM {
+func toHostMDM(h *fleet.Host, now time.Time) apiv1.HostMDM {
 	connected, archived := h.MDM.Status.On(), false
 	out := apiv1.HostMDM{
 		EnrollmentStatus: textOrNull(h.MDM.Status.String()), ServerURL: textOrNull(h.MDM.ServerURL), Name: nameOfMDM(h),
 		ConnectedToFleet: &connected, EncryptionKeyArchived: &archived, DeviceStatus: h.MDM.Device.String(), PendingAction: h.MDM.Pending.String(), ActionError: h.MDM.ActionError,
 		OSSettings: &apiv1.OSSettings{}, Profiles: []apiv1.HostProfile{},
 		IsPersonalEnrollment: h.MDM.Status == fleet.MDMPersonal, BootstrapTokenEscrowed: h.MDM.BootstrapHeld,
+		RefetchOutstandingSince: timeOrNull(h.RefetchAt), Silent: h.Silent(now),
 	}
 	if h.Platform == fleet.PlatformDarwin {
 		out.MacOSSettings, out.MacOSSetup = &apiv1.MacOSSettings{}, &apiv1.MacOSSetup{}
@@ -106,10 +107,12 @@ func toHostDetail(h *fleet.HostDetail, now time.Time) apiv1.HostDetail {
 	none := []string{}
 	out := apiv1.HostDetail{
 		Host: toHost(&h.Host, now), Labels: make([]apiv1.HostLabel, 0, len(h.Labels)),
-		Packs: none, Policies: none, Software: none, Users: none, Batteries: none, EndUsers: none,
+		Packs: none, Policies: none, Software: []apiv1.Software{}, Users: none, Batteries: toBatteries(&h.Vitals), EndUsers: none,
+		Vitals:            toHostVitals(h),
 		LastMDMEnrolledAt: timeOrNull(h.MDM.EnrolledAt), LastMDMCheckedInAt: timeOrNull(h.MDM.CheckedInAt),
 		Enrollments: make([]apiv1.HostEnrollment, 0, len(h.Enrollments)), PendingCommands: h.PendingCommands,
 	}
+	out.DiskEncryptionEnabled = truthOrNull(h.Vitals.FileVault)
 	for _, l := range h.Labels {
 		kind := "regular"
 		if l.Builtin {

@@ -93,8 +93,8 @@ func (a *api) toHosts(ctx context.Context, hosts []fleet.Host) ([]apiv1.Host, er
 	return out, nil
 }
 
-// hostDetail shows a host with its team and its profiles.
-func (a *api) hostDetail(ctx context.Context, h *fleet.HostDetail) (*body[apiv1.HostResponse], error) {
+// hostDetail shows a host with its team, its profiles and its software.
+func (a *api) hostDetail(ctx context.Context, h *fleet.HostDetail, withSoftware bool) (*body[apiv1.HostResponse], error) {
 	out := toHostDetail(h, a.now())
 	if h.TeamID != fleet.NoTeam {
 		names, err := a.teams.Names(ctx, []fleet.TeamID{h.TeamID})
@@ -108,6 +108,11 @@ func (a *api) hostDetail(ctx context.Context, h *fleet.HostDetail) (*body[apiv1.
 		return nil, err
 	}
 	out.MDM.Profiles = toHostProfiles(items, h.Platform)
+	if withSoftware {
+		if out.Software, err = a.softwareOf(ctx, h.ID); err != nil {
+			return nil, err
+		}
+	}
 	return reply(apiv1.HostResponse{Host: out}), nil
 }
 
@@ -234,7 +239,7 @@ func mdmStatuses(name string) []fleet.MDMStatus {
 
 type getHostInput struct {
 	IDInput
-	ExcludeSoftware string `query:"exclude_software" doc:"Has no effect"`
+	ExcludeSoftware bool `query:"exclude_software" doc:"Leave the list of software out"`
 }
 
 func (a *api) getHost(ctx context.Context, in *getHostInput) (*body[apiv1.HostResponse], error) {
@@ -242,12 +247,12 @@ func (a *api) getHost(ctx context.Context, in *getHostInput) (*body[apiv1.HostRe
 	if err != nil {
 		return nil, err
 	}
-	return a.hostDetail(ctx, host)
+	return a.hostDetail(ctx, host, !in.ExcludeSoftware)
 }
 
 type identifierInput struct {
 	Identifier      string `path:"identifier" maxLength:"255" doc:"Host name, UUID or serial number"`
-	ExcludeSoftware string `query:"exclude_software" doc:"Has no effect"`
+	ExcludeSoftware bool   `query:"exclude_software" doc:"Leave the list of software out"`
 }
 
 func (a *api) getHostByIdentifier(ctx context.Context, in *identifierInput) (*body[apiv1.HostResponse], error) {
@@ -255,7 +260,7 @@ func (a *api) getHostByIdentifier(ctx context.Context, in *identifierInput) (*bo
 	if err != nil {
 		return nil, err
 	}
-	return a.hostDetail(ctx, host)
+	return a.hostDetail(ctx, host, !in.ExcludeSoftware)
 }
 
 func (a *api) deleteHost(ctx context.Context, in *IDInput) (*answer[*apiv1.Held], error) {

@@ -47,6 +47,17 @@ type Hosts interface {
 	Delete(ctx context.Context, actor fleet.Actor, id fleet.HostID) error
 }
 
+// Inventories tells what hosts told about themselves.
+type Inventories interface {
+	// Refetch asks a host for everything anew; KindConflict when it is not
+	// enrolled.
+	Refetch(ctx context.Context, actor fleet.Actor, host fleet.HostID) error
+	// Software lists one page, and how many versions there are in all.
+	Software(ctx context.Context, f fleet.SoftwareFilter) ([]fleet.SoftwareVersion, int, fleet.PageMeta, error)
+	// Certificates lists one page, and how many there are in all.
+	Certificates(ctx context.Context, host fleet.HostID, page fleet.Page) ([]fleet.HostCertificate, int, fleet.PageMeta, error)
+}
+
 // Commands sends MDM commands and shows what came of them.
 type Commands interface {
 	Run(ctx context.Context, actor fleet.Actor, hostUUIDs []string, raw []byte) (cmd fleet.Command, failedUUIDs []string, err error)

@@ -194,13 +194,20 @@ func (a *Authority) CertificateAuthority(context.Context) (*x509.Certificate, cr
 // Mint makes a one-time challenge for what c says and returns the secret. Its
 // hash and expiry are filled in; the secret itself is kept nowhere.
 func (a *Authority) Mint(ctx context.Context, c fleet.Challenge, events ...fleet.Event) (string, error) {
-	secret := ids.Token()
-	c.SecretSHA256 = sha256.Sum256([]byte(secret))
-	c.ExpiresAt = a.clock().Add(challengeTTL)
+	c, secret := a.NewChallenge(c, challengeTTL)
 	if err := a.identities.AddChallenge(ctx, c, events...); err != nil {
 		return "", err
 	}
 	return secret, nil
+}
+
+// NewChallenge makes a one-time challenge for what c says, good for so long,
+// and the secret. Whoever calls it stores the challenge.
+func (a *Authority) NewChallenge(c fleet.Challenge, life time.Duration) (fleet.Challenge, string) {
+	secret := ids.Token()
+	c.SecretSHA256 = sha256.Sum256([]byte(secret))
+	c.ExpiresAt = a.clock().Add(life)
+	return c, secret
 }
 
 // Issue checks a request against its challenge and returns the certificate.

@@ -245,8 +245,9 @@ func (p *plan) own(c *fleet.DDMChannel, id fleet.EnrollmentID, list []declared) 
 	if id != p.f.Device.ID && len(list) == 0 {
 		return nil
 	}
-	items := make([]any, 0, len(ddm.Subscriptions()))
-	for _, name := range ddm.Subscriptions() {
+	names := ddm.Subscriptions(p.f.Host.Platform, p.f.Host.OSNumber())
+	items := make([]any, 0, len(names))
+	for _, name := range names {
 		items = append(items, map[string]any{"Name": name})
 	}
 	body, err := ddm.Make(ddm.TypeSubscriptions, subscriptionsID, map[string]any{"StatusItems": items})

@@ -448,7 +448,7 @@ func (w *world) vitals(d *device, v *fleet.Vitals) {
 	w.must(err)
 	_, err = store.NewCommands(w.db).Exchange(ctx, d.channel, &fleet.CommandReport{CommandUUID: cmd.UUID, Status: fleet.CommandAcknowledged, At: w.now}, 0,
 		func(fleet.CommandTarget) fleet.ReportOutcome {
-			return fleet.ReportOutcome{Status: fleet.CommandAcknowledged, Vitals: v}
+			return fleet.ReportOutcome{Status: fleet.CommandAcknowledged, Inventory: &fleet.Inventory{Vitals: v}}
 		})
 	w.must(err)
 }

@@ -73,8 +73,8 @@ func (r *Rules) Reported(f fleet.DDMFacts, raw []byte, at time.Time) (fleet.DDMO
 	c.ReportedAt = at
 	o := reported{r: r, f: f, at: at, out: fleet.DDMOutcome{Channel: &c, Status: status, DueAt: time.Time{}}}
 	o.judge(ddm.Verdicts(merged))
-	if report.StatusItems["device"] != nil {
-		o.out.Vitals = ddm.Vitals(merged)
+	if report.TellsVitals() {
+		o.out.Vitals = ddm.Vitals(report.Touched(merged))
 	}
 	o.log(report, raw)
 	return o.out, nil

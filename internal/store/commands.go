@@ -138,11 +138,6 @@ func (s *session) queueFor(id fleet.CommandID, seq int64, targets []fleet.Target
 
 // finish carries out what follows from an answer.
 func (s *session) finish(t *fleet.CommandTarget, out *fleet.ReportOutcome) error {
-	if out.Vitals != nil && t.HostID != 0 {
-		if err := s.applyVitals(t.HostID, out.Vitals); err != nil {
-			return err
-		}
-	}
 	if !out.Unenrolled {
 		return nil
 	}
@@ -173,13 +168,8 @@ func (s *session) cancelQueue(enrollment int64) error {
 	return s.closeQueue(enrollment, fleet.CommandCancelled, "")
 }
 
-// finishRenewals completes renewals that a device carried out and never
-// acknowledged: it uses the new identity, which says enough.
-func (s *session) finishRenewals(e *fleet.Enrollment) error {
-	return s.closeQueue(int64(e.ID), fleet.CommandAcknowledged, fmt.Sprintf(" AND c.purpose = %d", fleet.CommandRenew))
-}
-
-// closeQueue moves queued commands to the history with the given status. The
+// closeQueue moves queued commands to the history with the given status, those
+// of a condition or all. The
 // numbers are written into the text because PostgreSQL types parameters of a
 // SELECT list as text.
 func (s *session) closeQueue(enrollment int64, status fleet.CommandStatus, cond string) error {

@@ -246,7 +246,7 @@ func TestCommandsOfMusterItselfLeaveNothing(t *testing.T) {
 		equal(t, "the list", listed(t, db, fleet.CommandFilter{}))
 		equal(t, "what is handed out", []string{poll(t, db, d)}, "V")
 		total := 256.0
-		answer(t, db, d, "V", fleet.ReportOutcome{Status: fleet.CommandAcknowledged, Vitals: &fleet.Vitals{OSVersion: "15.6", Model: "Mac14,2", DiskTotalGB: &total}})
+		answer(t, db, d, "V", fleet.ReportOutcome{Status: fleet.CommandAcknowledged, Inventory: &fleet.Inventory{Vitals: &fleet.Vitals{OSVersion: "15.6", Model: "Mac14,2", DiskTotalGB: &total}}})
 		h, err := store.NewHosts(db).Host(ctx, d.host.ID)
 		if err != nil || h.OSVersion != "macOS 15.6" || h.DiskTotalGB != total || h.PendingCommands != 0 {
 			t.Errorf("%+v, %v", h.Host, err)

@@ -54,7 +54,7 @@ func (d *DDM) Apply(ctx context.Context, id fleet.EnrollmentID, decide func(flee
 			}
 		}
 		if out.Vitals != nil {
-			if err := s.applyVitals(facts.Channel.HostID, out.Vitals); err != nil {
+			if err := s.learn([]told{{facts.Channel.HostID, out.Vitals}}); err != nil {
 				return err
 			}
 			// Vitals made the host due: the state is read again.

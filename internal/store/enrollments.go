@@ -170,7 +170,12 @@ func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) er
 		return err
 	}
 	if c.FinishRenewal {
-		if err := s.finishRenewals(e); err != nil {
+		if err := s.endRenewal(e.ID); err != nil {
+			return err
+		}
+	}
+	if c.Refetch && e.HostID != 0 {
+		if err := s.refetchSoon(e.HostID); err != nil {
 			return err
 		}
 	}
@@ -257,6 +262,9 @@ func (s *session) cancelChannels(e *fleet.Enrollment, forget bool) error {
 		if err := s.cancelQueue(id); err != nil {
 			return err
 		}
+	}
+	if err := s.endRenewal(e.ID); err != nil {
+		return err
 	}
 	if !forget {
 		return nil

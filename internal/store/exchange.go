@@ -90,6 +90,9 @@ func (s *session) storeReports(reports []*exchange) error {
 	if err := s.readActionTargets(reports); err != nil {
 		return fmt.Errorf("read what actions left: %w", err)
 	}
+	if err := s.readRenewals(reports); err != nil {
+		return fmt.Errorf("read renewals: %w", err)
+	}
 	var kept, done []*exchange
 	for _, x := range reports {
 		if !x.known {
@@ -198,6 +201,12 @@ func (s *session) finishAll(reports []*exchange) error {
 	}
 	// An item that was taken away and came back has the same commands again.
 	if err := s.insertRows("command_results", resultCols, results, s.db.dialect.onConflict(resultCols[:2], resultCols[3:])); err != nil {
+		return err
+	}
+	if err := s.finishRenewalReports(reports); err != nil {
+		return fmt.Errorf("store what answers mean for renewals: %w", err)
+	}
+	if err := s.takeInventories(reports); err != nil {
 		return err
 	}
 	if err := s.finishItems(reports); err != nil {

@@ -26,7 +26,7 @@ func TestDevicesThatTalkAtOnceKeepApart(t *testing.T) {
 			enqueue(t, db, fmt.Sprint("own-", i), fleet.CommandCustom, d)
 			enqueue(t, db, fmt.Sprint("vitals-", i), fleet.CommandVitals, d)
 		}
-		vitals := fleet.ReportOutcome{Status: fleet.CommandAcknowledged, Vitals: &fleet.Vitals{OSVersion: "26.0"}}
+		vitals := fleet.ReportOutcome{Status: fleet.CommandAcknowledged, Inventory: &fleet.Inventory{Vitals: &fleet.Vitals{OSVersion: "26.0"}}}
 		storetest.Parallel(many, func(i int) {
 			d, own := devices[i], fmt.Sprint("own-", i)
 			got := []string{poll(t, db, d), answer(t, db, d, "shared-1", stored(fleet.CommandAcknowledged))}
@@ -54,7 +54,7 @@ func TestDevicesThatTalkAtOnceKeepApart(t *testing.T) {
 				t.Errorf("device %d: %+v, %v", i, h, err)
 			}
 		}
-		if kinds := eventKinds(t, db); len(kinds) != many*2+many/2 {
+		if kinds := eventKinds(t, db); len(kinds) != many*3+many/2 {
 			t.Errorf("%d events", len(kinds))
 		}
 	})

@@ -245,6 +245,12 @@ func (h *Hosts) Host(ctx context.Context, id fleet.HostID) (*fleet.HostDetail, e
 	if d.Enrollments, err = s.enrollmentsOf(id); err != nil {
 		return nil, err
 	}
+	if d.Vitals, err = s.vitalsOf(id); err != nil {
+		return nil, err
+	}
+	if _, err := s.get("SELECT fault FROM host_refetches WHERE host_id = ?", []any{int64(id)}, &d.RefetchFault); err != nil {
+		return nil, err
+	}
 	if _, err := s.get("SELECT COUNT(*) FROM command_queue q JOIN enrollments e ON e.id = q.enrollment_id WHERE e.host_id = ?",
 		[]any{int64(id)}, &d.PendingCommands); err != nil {
 		return nil, err
@@ -297,6 +303,11 @@ func (h *Hosts) Delete(ctx context.Context, id fleet.HostID, events []fleet.Even
 		s.identitiesChanged()
 		for _, query := range []string{
 			"DELETE FROM host_seen WHERE host_id = ?",
+			"DELETE FROM host_refetches WHERE host_id = ?",
+			"DELETE FROM host_vitals WHERE host_id = ?",
+			"DELETE FROM host_lists WHERE host_id = ?",
+			"DELETE FROM host_software WHERE host_id = ?",
+			"DELETE FROM host_certificates WHERE host_id = ?",
 			"DELETE FROM host_states WHERE host_id = ?",
 			"DELETE FROM host_items WHERE host_id = ?",
 			"DELETE FROM host_actions WHERE host_id = ?",
@@ -443,24 +454,11 @@ func (s *session) putHosts(hosts []*fleet.Host) error {
 	return s.upsertRows("label_members", memberCols, 2, members)
 }
 
-// applyVitals stores what a device told about itself.
-func (s *session) applyVitals(id fleet.HostID, v *fleet.Vitals) error {
-	h, err := s.host("h.id = ?", int64(id))
-	if err != nil || h == nil {
-		return err
-	}
-	before := h.Platform
-	h.Apply(v, s.db.clock())
-	if h.Platform != before {
-		if err := s.leaveBuiltinLabels(id); err != nil {
-			return err
-		}
-		if err := s.joinBuiltinLabels(id, h.Platform); err != nil {
-			return err
-		}
-	}
-	if err := s.putHost(h); err != nil {
-		return err
-	}
-	return s.hostsDue([]int64{int64(id)})
+// noteRefetch keeps since when refetches of hosts are outstanding; 0: they are
+// not any more.
+func (s *session) noteRefetch(ids []any, at int64) error {
+	return chunked(ids, func(chunk []any) error {
+		in, args := inList(chunk)
+		return s.exec("UPDATE hosts SET refetch_at = ? WHERE id IN "+in, append([]any{at}, args...)...)
+	})
 }

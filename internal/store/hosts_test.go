@@ -244,7 +244,7 @@ func TestAHostIsAMemberOfItsPlatformsLabels(t *testing.T) {
 		equal(t, "an iPhone", of(), "All Hosts", "iOS")
 		// Vitals know better than the first message.
 		enqueue(t, db, "V", fleet.CommandVitals, d)
-		answer(t, db, d, "V", fleet.ReportOutcome{Status: fleet.CommandAcknowledged, Vitals: &fleet.Vitals{Model: "iPad14,8", DeviceName: "Ada's iPad"}})
+		answer(t, db, d, "V", fleet.ReportOutcome{Status: fleet.CommandAcknowledged, Inventory: &fleet.Inventory{Vitals: &fleet.Vitals{Model: "iPad14,8", DeviceName: "Ada's iPad"}}})
 		equal(t, "an iPad after all", of(), "All Hosts", "iPadOS")
 		h, err := store.NewHosts(db).Host(ctx, d.host.ID)
 		if err != nil || h.Platform != fleet.PlatformIPadOS || h.Hostname != "Ada's iPad" || h.DetailUpdatedAt.IsZero() {

@@ -23,6 +23,7 @@ var keyBlocks = map[string]int64{
 	"identities":          500,
 	"commands":            500,
 	"action_requests":     20,
+	"software":            500,
 }
 
 // lowWater is how many keys of a table are kept ready: enough for a batch where

@@ -14,7 +14,8 @@ import (
 // Tables that grow with the fleet or with time: no statement of the device's
 // path may read one from end to end.
 var growing = []string{"hosts", "host_seen", "label_members", "challenges", "identities", "enrollments", "pushes",
-	"commands", "command_queue", "command_results", "events", "sessions"}
+	"commands", "command_queue", "command_results", "events", "sessions",
+	"host_refetches", "host_vitals", "host_lists", "software", "host_software", "host_certificates", "renewals"}
 
 // Every statement that a device's life prepares must find its rows by an
 // index. SQLite tells how it would run them.
@@ -163,7 +164,7 @@ func live(t *testing.T, ctx context.Context, db *DB) {
 		next, err = commands.Exchange(ctx, caller.Enrollment.ID, &fleet.CommandReport{Key: key, CommandUUID: next.UUID, Status: status, Body: []byte("r"), At: time.Now()},
 			0, func(c fleet.CommandTarget) fleet.ReportOutcome {
 				return fleet.ReportOutcome{Keep: status == fleet.CommandNotNow, Store: !c.Command.Purpose.Ephemeral(), Status: status,
-					Vitals: &fleet.Vitals{OSVersion: "1"}, Unenrolled: false, Event: &fleet.Event{Kind: fleet.EventCommandAnswered}}
+					Inventory: toldAll(), Refetched: fleet.RefetchApps, Unenrolled: false, Event: &fleet.Event{Kind: fleet.EventCommandAnswered}}
 			})
 		must(err)
 		if next == nil {
@@ -173,6 +174,7 @@ func live(t *testing.T, ctx context.Context, db *DB) {
 	must(hosts.Seen(ctx, map[fleet.HostID]time.Time{targets[0].Host.ID: time.Now()}))
 	_, err = hosts.Host(ctx, targets[0].Host.ID)
 	must(err)
+	vitalsLive(t, ctx, db, targets[0].Host.ID)
 	_, err = hosts.ByIdentifier(ctx, "S")
 	must(err)
 	_, _, err = commands.List(ctx, fleet.CommandFilter{CommandUUID: "c0"})
@@ -182,5 +184,48 @@ func live(t *testing.T, ctx context.Context, db *DB) {
 	_, err = channels.DeviceChannel(ctx, targets[0].Host.ID)
 	must(err)
 	_, err = channels.ByKey(ctx, "U")
+	must(err)
+}
+
+// toldAll is what an answer to a refetch tells.
+func toldAll() *fleet.Inventory {
+	return &fleet.Inventory{Vitals: &fleet.Vitals{OSVersion: "1"}, Software: &fleet.SoftwareList{SHA256: [32]byte{1}, Items: []fleet.Software{{Name: "A"}}},
+		Certificates: &fleet.CertificateList{SHA256: [32]byte{1}, Items: []fleet.HostCertificate{{CommonName: "A", DER: []byte("d")}}}}
+}
+
+// vitalsLive has a host asked for vitals and its identity renewed.
+func vitalsLive(t *testing.T, ctx context.Context, db *DB, host fleet.HostID) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	refetches, renewals := NewRefetches(db), NewRenewals(db)
+	for n := range 2 { // the second ask supersedes the first
+		facts, err := refetches.Of(ctx, host)
+		must(err)
+		cmd := &fleet.Command{UUID: fmt.Sprint("REFETCH-APPS-", n), RequestType: "R", Purpose: fleet.CommandVitals, Body: []byte("b")}
+		must(refetches.Ask(ctx, []fleet.RefetchAsk{{Facts: *facts, Commands: []*fleet.Command{cmd}, Parts: fleet.RefetchApps, Period: time.Hour, RetryAt: time.Now()}}))
+	}
+	_, err := refetches.Due(ctx, time.Now(), 10)
+	must(err)
+	_, _, _, err = NewSoftware(db).List(ctx, fleet.SoftwareFilter{HostID: host, Page: fleet.Page{Size: 10}})
+	must(err)
+	_, _, _, err = NewCertificates(db).List(ctx, host, fleet.Page{Size: 10})
+	must(err)
+	expiring, err := renewals.Expiring(ctx, time.Now().Add(400*24*time.Hour), 10)
+	must(err)
+	if len(expiring) != 1 {
+		t.Fatalf("%d identities expire", len(expiring))
+	}
+	f := expiring[0]
+	cmd := &fleet.Command{UUID: "renew", RequestType: "InstallProfile", Purpose: fleet.CommandRenew, Body: []byte("b")}
+	must(renewals.Apply(ctx, []fleet.RenewalStep{{Facts: f, Next: fleet.Renewal{EnrollmentID: f.Enrollment.ID, IdentityID: f.IdentityID, Waiting: true},
+		Challenge: &fleet.Challenge{Purpose: fleet.PurposeRenew, EnrollmentID: f.Enrollment.ID}, Command: cmd}}))
+	_, err = renewals.Due(ctx, time.Now(), 10)
+	must(err)
+	_, err = renewals.Expiries(ctx, time.Now(), time.Now().Add(time.Hour), 10)
 	must(err)
 }

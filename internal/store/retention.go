@@ -11,6 +11,9 @@ import (
 const (
 	cleanChunk  = 500
 	maxCleanups = 2000 // chunks of one run
+	// erasedAfter is when a command that Muster itself sent and nobody waits for
+	// is dropped, in microseconds.
+	erasedAfter = int64(time.Hour / time.Microsecond)
 )
 
 // DeleteOld drops answers given before the time, and commands that nobody is
@@ -18,7 +21,7 @@ const (
 // reports how many rows went.
 func (c *Commands) DeleteOld(ctx context.Context, before time.Time) (int, error) {
 	total := 0
-	for _, step := range []func(*session, int64) (int, error){deleteResults, deleteOrphans} {
+	for _, step := range []func(*session, int64) (int, error){deleteResults, deleteOrphans, deleteErased} {
 		for range maxCleanups {
 			n := 0
 			err := c.db.update(ctx, func(s *session) (err error) {
@@ -61,4 +64,15 @@ func deleteOrphans(s *session, before int64) (int, error) {
 		return 0, err
 	}
 	return len(ids), s.exec("DELETE FROM commands WHERE id IN ("+placeholders(len(ids))+")", anys(ids)...)
+}
+
+// deleteErased drops commands of Muster's own that the last answer left behind:
+// where the last two hosts answer at once, each answer still sees the other's.
+func deleteErased(s *session, _ int64) (int, error) {
+	ids, err := collect(s, scanKey, "SELECT c.id FROM commands c WHERE c.purpose IN ("+ephemeral+") AND c.created_at < ?"+
+		" AND NOT EXISTS (SELECT 1 FROM command_queue q WHERE q.command_id = c.id) ORDER BY c.id LIMIT ?", s.db.now()-erasedAfter, cleanChunk)
+	if err != nil || len(ids) == 0 {
+		return 0, err
+	}
+	return len(ids), s.eraseUnqueued(ids)
 }

@@ -54,7 +54,7 @@ func (p *process) start(t testing.TB) {
 	}
 	defer func() { _ = log.Close() }() // the child has its own
 	cmd := exec.Command(p.binary, p.args...)
-	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, environment("MUSTER_DESIRED_PAUSED=true")
+	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, environment("MUSTER_DESIRED_PAUSED=true", "MUSTER_REFETCH_PAUSED=true")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

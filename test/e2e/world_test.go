@@ -146,7 +146,7 @@ func withPush(t testing.TB, c config.Config, push *appleserver.Push) config.Conf
 	c.Limits.EnrollmentsPerHour = plenty
 	c.Database.MaxOpenConns = 12
 	// Tests of the protocol want queues to themselves; scenarios do not.
-	c.Desired.Paused = true
+	c.Desired.Paused, c.Refetch.Paused = true, true
 	return c.WithDefaults()
 }
 

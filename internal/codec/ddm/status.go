@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"strings"
-
-	"github.com/muster-mdm/muster/internal/fleet"
 )
 
 // MaxStatus bounds a status report, and the merged status of a device.
@@ -199,25 +197,4 @@ func dig(v any, path ...string) any {
 		v = m[key]
 	}
 	return v
-}
-
-// Vitals reads the host's vitals from a merged status.
-func Vitals(status map[string]any) *fleet.Vitals {
-	text := func(path ...string) string { t, _ := dig(status, path...).(string); return t }
-	return &fleet.Vitals{
-		OSVersion: text("device", "operating-system", "version"),
-		Build:     text("device", "operating-system", "build-version"),
-		Model:     text("device", "model", "identifier"),
-		ModelName: text("device", "model", "marketing-name"),
-		Serial:    text("device", "identifier", "serial-number"),
-	}
-}
-
-// Subscriptions are the status items that Muster asks for. A device reports
-// those that it knows and names the others in Errors.
-func Subscriptions() []string {
-	return []string{"device.identifier.serial-number", "device.identifier.udid", "device.model.family", "device.model.identifier",
-		"device.model.marketing-name", "device.operating-system.family", "device.operating-system.version",
-		"device.operating-system.build-version", "management.client-capabilities", "management.declarations", "passcode.is-compliant",
-		"passcode.is-present", "softwareupdate.failure-reason", "softwareupdate.install-state", "softwareupdate.pending-version"}
 }

@@ -137,7 +137,15 @@ func Host() fleet.HostDetail {
 		Labels:          []fleet.HostLabel{{ID: 1, Name: "All Hosts", Builtin: true}},
 		Enrollments:     []fleet.Enrollment{{Key: "UDID-7", Channel: fleet.ChannelDevice, State: fleet.EnrollmentOn, PushMagic: "secret-magic", PushToken: []byte("secret-token"), EnrolledAt: Now()}},
 		PendingCommands: 2,
+		Vitals:          Vitals(),
 	}
+}
+
+// Vitals are what the host of Host told about itself.
+func Vitals() fleet.VitalDetails {
+	level := 0.5
+	return fleet.VitalDetails{ModelName: "MacBook Pro", BatteryLevel: &level, BatteryHealth: "normal", FileVault: fleet.Yes, Firewall: fleet.No,
+		Update: &fleet.SoftwareUpdate{State: "waiting", Version: "15.2"}}
 }
 
 // Hosts knows the one host of Host.
@@ -177,6 +185,45 @@ func (f *Hosts) HostByIdentifier(_ context.Context, identifier string) (*fleet.H
 func (f *Hosts) Delete(_ context.Context, _ fleet.Actor, id fleet.HostID) error {
 	f.Deleted = id
 	return nil
+}
+
+// Inventories knows what the host of Host told about itself.
+type Inventories struct {
+	Refetched fleet.HostID
+	Filter    fleet.SoftwareFilter
+	DER       []byte // of its certificate
+}
+
+func (f *Inventories) Refetch(_ context.Context, _ fleet.Actor, host fleet.HostID) error {
+	if host != Host().ID {
+		return fleet.Errorf(fleet.KindNotFound, "there is no host with id %d", host)
+	}
+	f.Refetched = host
+	return nil
+}
+
+func (f *Inventories) Software(_ context.Context, filter fleet.SoftwareFilter) ([]fleet.SoftwareVersion, int, fleet.PageMeta, error) {
+	f.Filter = filter
+	return []fleet.SoftwareVersion{{Software: fleet.Software{ID: 9, Name: "Slack", Version: "4.45", BundleID: "com.tinyspeck.slackmacgap", Source: "apps"}, Hosts: 3}}, 1, fleet.PageMeta{}, nil
+}
+
+func (f *Inventories) Certificates(context.Context, fleet.HostID, fleet.Page) ([]fleet.HostCertificate, int, fleet.PageMeta, error) {
+	return []fleet.HostCertificate{{SHA256: [32]byte{1}, CommonName: "Ada", HasKey: true, NotAfter: Now(), DER: f.DER}}, 1, fleet.PageMeta{}, nil
+}
+
+// Guardian knows a push certificate and a device identity that expire.
+type Guardian struct {
+	Days int
+	None bool // nothing expires
+}
+
+func (f *Guardian) Expiring(_ context.Context, days int) (fleet.Expiry, error) {
+	f.Days = days
+	if f.None {
+		return fleet.Expiry{}, nil
+	}
+	return fleet.Expiry{Things: []fleet.DatedThing{{Kind: fleet.DatedPushCertificate, Name: "com.apple.mgmt.External.x", NotAfter: Now().Add(50 * time.Hour)}},
+		Identities: fleet.IdentityExpiry{Weeks: map[int]int{1: 2, -1: 1}, Nearest: []fleet.ExpiringIdentity{{Host: fleet.HostRef{ID: 7, Serial: "C02ABC"}, NotAfter: Now().Add(-time.Hour), Attempts: 2, Fault: "it will not"}}}}, nil
 }
 
 // Commands knows cmd-1.
