@@ -145,3 +145,8 @@ func (c *Client) HostSetup(ctx context.Context, id int64) (apiv1.HostSetup, erro
 func (c *Client) ReleaseHost(ctx context.Context, id int64) error {
 	return c.do(ctx, request{method: http.MethodPost, path: prefix + "/hosts/" + itoa(id) + "/setup/release"})
 }
+
+// RenewIdentity has the certificate of a host's MDM enrollment renewed now.
+func (c *Client) RenewIdentity(ctx context.Context, id int64) error {
+	return c.do(ctx, request{method: http.MethodPost, path: prefix + "/hosts/" + itoa(id) + "/renew_identity"})
+}

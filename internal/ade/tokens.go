@@ -29,6 +29,7 @@ type TokenStore interface {
 type DeviceStore interface {
 	Change(ctx context.Context, token fleet.ServerTokenID, serials []string, decide func(fleet.DEPFacts) (fleet.DEPChange, error)) error
 	Devices(ctx context.Context, f fleet.DEPFilter) ([]fleet.DEPRecord, fleet.PageMeta, error)
+	Assigned(ctx context.Context, hosts []fleet.HostID) (map[fleet.HostID]bool, error)
 }
 
 // Secrets keeps sealed values.
@@ -335,6 +336,12 @@ func (t *Tokens) Resync(ctx context.Context, actor fleet.Actor, id fleet.ServerT
 // Devices lists what is known of devices.
 func (t *Tokens) Devices(ctx context.Context, f fleet.DEPFilter) ([]fleet.DEPRecord, fleet.PageMeta, error) {
 	return t.devices.Devices(ctx, f)
+}
+
+// Assigned tells which of the hosts Apple assigns to this server; true: their
+// enrollment profile could not be assigned.
+func (t *Tokens) Assigned(ctx context.Context, hosts []fleet.HostID) (map[fleet.HostID]bool, error) {
+	return t.devices.Assigned(ctx, hosts)
 }
 
 func (t *Tokens) event(actor fleet.Actor, change string, a fleet.DEPAccount) fleet.Event {

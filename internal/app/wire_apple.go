@@ -70,6 +70,7 @@ type appleParts struct {
 	ade         *adeParts
 	vitals      *inventory.Vitals
 	guardian    *guardian.Service
+	renewer     *enroll.Renewer
 }
 
 func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts, error) {
@@ -123,8 +124,8 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 	if !a.config.Refetch.Paused {
 		a.Jobs = append(a.Jobs, jobs.Job{Name: "refetcher", Every: refetchEvery, Timeout: refetchTimeout, Quiet: true, Run: refetcher.Round})
 	}
+	renewer := enroll.NewRenewer(store.NewRenewals(a.db), authority, org, a.vault, a.config.Renewal.Window, a.config.Renewal.PerHour, a.clock, a.pushes)
 	if !a.config.Renewal.Paused {
-		renewer := enroll.NewRenewer(store.NewRenewals(a.db), authority, org, a.vault, a.config.Renewal.Window, a.config.Renewal.PerHour, a.clock, a.pushes)
 		a.Jobs = append(a.Jobs, jobs.Job{Name: "identity_renewer", Every: renewEvery, Quiet: true, Run: renewer.Round})
 	}
 	watch := a.wireGuardian(authority, push)
@@ -132,6 +133,7 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 		desired:     items,
 		actions:     actions,
 		guardian:    watch,
+		renewer:     renewer,
 		vitals:      inventory.NewVitals(refetcher, store.NewSoftware(a.db), store.NewCertificates(a.db)),
 		mdm:         apple.New(o),
 		scep:        scep.New(authority, a.log, a.clock),

@@ -72,3 +72,25 @@ func (c *cli) hostReleaseCommand() *cobra.Command {
 		},
 	}
 }
+
+func (c *cli) hostRenewCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "renew-identity HOST", Short: "Renew the certificate of a host's MDM enrollment now, whenever it expires",
+		Args: args(cobra.ExactArgs(1)), ValidArgsFunction: c.completeHost,
+		RunE: func(cmd *cobra.Command, given []string) error {
+			connection, err := c.connect()
+			if err != nil {
+				return err
+			}
+			host, err := findHost(cmd.Context(), connection, given[0])
+			if err != nil {
+				return err
+			}
+			if err := connection.RenewIdentity(cmd.Context(), host.ID); err != nil {
+				return fmt.Errorf("renew the identity of %s: %w", host.DisplayName, err)
+			}
+			fmt.Fprintf(c.Err, "%s gets a new certificate when it next connects. The present one stays good until the new one is used.\n", host.DisplayName)
+			return nil
+		},
+	}
+}

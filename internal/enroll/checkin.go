@@ -264,6 +264,17 @@ func (l *Lifecycle) turnOn(c *fleet.EnrollmentChange, f fleet.EnrollmentFacts, e
 	}
 	c.Commands = append(c.Commands, fleet.Command{UUID: vitals.UUID, RequestType: vitals.RequestType, Purpose: fleet.CommandVitals,
 		Platform: fleet.PlatformDarwin, Body: vitals.Raw, CreatedAt: now})
+	if e.Kind != fleet.EnrollmentADE {
+		return nil
+	}
+	// A device tells its bypass code for 15 days from its supervision on, and
+	// never again (contracts/apple.md 6).
+	bypass, err := mdmcmd.New(ids.UUID(), "ActivationLockBypassCode", nil)
+	if err != nil {
+		return err
+	}
+	c.Commands = append(c.Commands, fleet.Command{UUID: bypass.UUID, RequestType: bypass.RequestType, Purpose: fleet.CommandAction,
+		Platform: fleet.PlatformDarwin, Body: bypass.Raw, CreatedAt: now})
 	return nil
 }
 

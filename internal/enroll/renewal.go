@@ -147,6 +147,9 @@ type Renewals interface {
 	// Expiring returns identities in use that expire before the time and of
 	// which no renewal is under way, the nearest first.
 	Expiring(ctx context.Context, before time.Time, limit int) ([]fleet.RenewalFacts, error)
+	// OfHost returns the identity that a host uses; nil: it is not enrolled, or
+	// has not used one yet.
+	OfHost(ctx context.Context, host fleet.HostID) (*fleet.RenewalFacts, error)
 	// Due returns renewals to look at.
 	Due(ctx context.Context, now time.Time, limit int) ([]fleet.RenewalFacts, error)
 	// Apply carries decisions out, in one transaction, but for those whose
@@ -206,6 +209,37 @@ func (r *Renewer) Round(ctx context.Context) error {
 	}
 	r.spend(len(expiring))
 	return r.step(ctx, expiring, now)
+}
+
+// Now begins the renewal of a host's identity, whenever it expires, or asks
+// again after an attempt that failed. KindConflict: one is under way, or there
+// is nothing to renew.
+func (r *Renewer) Now(ctx context.Context, actor fleet.Actor, host fleet.HostID) error {
+	f, err := r.renewals.OfHost(ctx, host)
+	switch {
+	case err != nil:
+		return err
+	case f == nil:
+		return fleet.Errorf(fleet.KindConflict, "host %d is not enrolled in a way that its identity can be renewed", host)
+	case f.Renewal != nil && f.Renewal.Waiting:
+		return fleet.Errorf(fleet.KindConflict, "the identity of host %d is being renewed already, since %s", host, f.Renewal.AskedAt.UTC().Format(time.RFC3339))
+	}
+	now := r.clock()
+	var before fleet.Renewal
+	if f.Renewal != nil {
+		before = *f.Renewal
+	}
+	v := askRenewal(before, now)
+	v.Next.EnrollmentID, v.Next.IdentityID = f.Enrollment.ID, f.IdentityID
+	step := fleet.RenewalStep{Facts: *f, Next: v.Next, Events: []fleet.Event{{Kind: fleet.EventRenewalAsked, At: now, Actor: actor, HostID: host, EnrollmentID: f.Enrollment.ID}}}
+	if err := r.ask(ctx, &step, now); err != nil {
+		return fmt.Errorf("renew the identity of host %d: %w", host, err)
+	}
+	if err := r.renewals.Apply(ctx, []fleet.RenewalStep{step}); err != nil {
+		return err
+	}
+	r.pushes.Ring()
+	return nil
 }
 
 // allowance is how many renewals may begin now: what an hour allows, bit by

@@ -82,6 +82,8 @@ const (
 	EventHostItems EventKind = "host_items_changed"
 	// EventDeclarationStatus is a status report of declarative management.
 	EventDeclarationStatus EventKind = "declaration_status"
+	// EventRenewalAsked says that somebody had an identity renewed early.
+	EventRenewalAsked EventKind = "identity_renewal_asked"
 	// EventDEPSync says that syncing with Apple's device enrollment service
 	// began to fail, fails otherwise, or works again.
 	EventDEPSync EventKind = "dep_sync_changed"

@@ -32,6 +32,7 @@ type Options struct {
 	Enrollments Enrollments
 	Push        Push
 	Guardian    Guardian
+	Renewer     Renewer
 	Settings    Settings
 	Explainer   Explainer
 	Planner     Planner
@@ -89,6 +90,7 @@ type api struct {
 	enrollments  Enrollments
 	push         Push
 	guardian     Guardian
+	renewer      Renewer
 	settings     Settings
 	explainer    Explainer
 	planner      Planner
@@ -136,7 +138,7 @@ func New(o Options) (*API, error) {
 	takeErrors()
 	a := &api{
 		access: o.Access, users: o.Users, sessions: o.Sessions, hosts: o.Hosts, inventories: o.Inventories, commands: o.Commands, actions: o.Actions,
-		enrollments: o.Enrollments, push: o.Push, guardian: o.Guardian, settings: o.Settings, version: o.Version, now: o.Now,
+		enrollments: o.Enrollments, push: o.Push, guardian: o.Guardian, renewer: o.Renewer, settings: o.Settings, version: o.Version, now: o.Now,
 		explainer: o.Explainer, planner: o.Planner, histories: o.Histories,
 		teams: o.Teams, secrets: o.Secrets, labels: o.Labels, profiles: o.Profiles,
 		serverTokens: o.ServerTokens, assistants: o.Assistants, setups: o.Setups,

@@ -17,6 +17,13 @@ type Guardian interface {
 	Expiring(ctx context.Context, days int) (fleet.Expiry, error)
 }
 
+// Renewer renews identities of devices.
+type Renewer interface {
+	// Now begins a renewal; KindConflict: one is under way, or the host has no
+	// identity.
+	Now(ctx context.Context, actor fleet.Actor, host fleet.HostID) error
+}
+
 type expiringInput struct {
 	Days int `query:"days" minimum:"0" maximum:"3650" default:"30" doc:"How far to look ahead"`
 }
@@ -44,4 +51,11 @@ func (a *api) expiring(ctx context.Context, in *expiringInput) (*body[apiv1.Expi
 			Hostname: i.Host.Hostname, NotAfter: i.NotAfter.UTC(), Renewing: i.Renewing, FailedAttempts: i.Attempts, Fault: i.Fault})
 	}
 	return reply(out), nil
+}
+
+func (a *api) renewIdentity(ctx context.Context, in *IDInput) (*body[apiv1.Empty], error) {
+	if err := a.renewer.Now(ctx, actorOf(ctx), fleet.HostID(in.ID)); err != nil {
+		return nil, err
+	}
+	return reply(apiv1.Empty{}), nil
 }

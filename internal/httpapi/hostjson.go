@@ -65,8 +65,6 @@ func toHost(h *fleet.Host, now time.Time) apiv1.Host {
 		id := int64(h.TeamID)
 		out.TeamID = &id
 	}
-	assigned := h.MDM.Status == fleet.MDMPending || h.MDM.Status == fleet.MDMAutomatic
-	out.DEPAssigned = &assigned
 	if h.DiskTotalGB > 0 {
 		out.GigsTotalDiskSpace, out.GigsAllDiskSpace = h.DiskTotalGB, h.DiskTotalGB
 	}

@@ -84,13 +84,28 @@ func (a *api) toHosts(ctx context.Context, hosts []fleet.Host) ([]apiv1.Host, er
 	if err != nil {
 		return nil, err
 	}
+	keys := make([]fleet.HostID, 0, len(hosts))
+	for i := range hosts {
+		keys = append(keys, hosts[i].ID)
+	}
+	assigned, err := a.serverTokens.Assigned(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
 	out, now := make([]apiv1.Host, 0, len(hosts)), a.now()
 	for i := range hosts {
 		h := toHost(&hosts[i], now)
+		setAssigned(&h, hosts[i].ID, assigned)
 		h.TeamName = textOrNull(names[hosts[i].TeamID])
 		out = append(out, h)
 	}
 	return out, nil
+}
+
+// setAssigned tells whether Apple assigns a host to this server.
+func setAssigned(h *apiv1.Host, id fleet.HostID, assigned map[fleet.HostID]bool) {
+	failed, is := assigned[id]
+	h.DEPAssigned, h.MDM.DEPProfileError = &is, failed
 }
 
 // hostDetail shows a host with its team, its profiles and its software.
@@ -103,6 +118,11 @@ func (a *api) hostDetail(ctx context.Context, h *fleet.HostDetail, withSoftware 
 		}
 		out.TeamName = textOrNull(names[h.TeamID])
 	}
+	assigned, err := a.serverTokens.Assigned(ctx, []fleet.HostID{h.ID})
+	if err != nil {
+		return nil, err
+	}
+	setAssigned(&out.Host, h.ID, assigned)
 	items, err := a.profiles.HostItems(ctx, h.ID)
 	if err != nil {
 		return nil, err

@@ -249,6 +249,8 @@ func (a *api) configRoutes() []route {
 			summary: "Show the configuration", bind: handle(a.getConfig)},
 		{method: http.MethodPatch, path: "~/config", permission: configWrite, id: "modifyConfig",
 			summary: "Change the configuration; keys that are not sent stay", bind: handle(a.modifyConfig)},
+		{method: http.MethodPost, path: "~/hosts/{id}/renew_identity", permission: commandsRun, id: "renewIdentity", status: http.StatusAccepted,
+			summary: "Renew the certificate of a host's MDM enrollment now, whenever it expires", bind: handle(a.renewIdentity)},
 		{method: http.MethodGet, path: "~/expiring", permission: hostsList, id: "listExpiring",
 			summary: "List certificates and tokens that expire soon, those of devices included", bind: handle(a.expiring)},
 		{method: http.MethodGet, path: "~/version", permission: versionRead, id: "getVersion",

@@ -30,6 +30,9 @@ type ServerTokens interface {
 	// Resync reads the full list anew.
 	Resync(ctx context.Context, actor fleet.Actor, id fleet.ServerTokenID) error
 	Devices(ctx context.Context, f fleet.DEPFilter) ([]fleet.DEPRecord, fleet.PageMeta, error)
+	// Assigned tells which hosts Apple assigns to this server; true: their
+	// enrollment profile could not be assigned.
+	Assigned(ctx context.Context, hosts []fleet.HostID) (map[fleet.HostID]bool, error)
 }
 
 // SetupAssistants keeps the teams' enrollment profiles for Setup Assistant.

@@ -322,3 +322,30 @@ func (a *ADE) Devices(ctx context.Context, f fleet.DEPFilter) ([]fleet.DEPRecord
 	list, meta := cutPage(list, f.Page)
 	return list, meta, nil
 }
+
+// Assigned tells which of the hosts Apple assigns to this server, and whether
+// their enrollment profile could not be assigned.
+func (a *ADE) Assigned(ctx context.Context, hosts []fleet.HostID) (map[fleet.HostID]bool, error) {
+	type row struct {
+		host   fleet.HostID
+		failed bool
+	}
+	out := map[fleet.HostID]bool{}
+	err := chunked(hosts, func(chunk []fleet.HostID) error {
+		keys := make([]any, 0, len(chunk))
+		for _, id := range chunk {
+			keys = append(keys, int64(id))
+		}
+		in, args := inList(keys)
+		list, err := collect(a.db.view(ctx), func(r *sql.Rows) (v row, err error) { return v, r.Scan(&v.host, &v.failed) },
+			"SELECT host_id, result = ? OR held = TRUE FROM ade_devices WHERE deleted_at = 0 AND host_id IN "+in, append([]any{int64(fleet.DEPFailed)}, args...)...)
+		for _, v := range list {
+			out[v.host] = out[v.host] || v.failed
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find hosts that are assigned at Apple: %w", err)
+	}
+	return out, nil
+}

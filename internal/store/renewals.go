@@ -71,6 +71,30 @@ func (r *Renewals) Expiring(ctx context.Context, before time.Time, limit int) ([
 	}), nil
 }
 
+// OfHost returns the identity that a host uses, with its renewal if one was
+// begun; nil: it has none.
+func (r *Renewals) OfHost(ctx context.Context, host fleet.HostID) (*fleet.RenewalFacts, error) {
+	s := r.db.view(ctx)
+	list, err := collect(s, func(rows *sql.Rows) (fleet.RenewalFacts, error) {
+		var id fleet.IdentityID
+		var notAfter int64
+		f, err := scanRenewalFacts(rows, &id, &notAfter)
+		f.IdentityID, f.NotAfter = id, timeOf(notAfter)
+		return f, err
+	}, "SELECT "+renewalFactCols+", i.id, i.not_after"+inUse+" AND e.host_id = ? ORDER BY i.id DESC LIMIT 1", int64(host))
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	begun, err := collect(s, scanRenewal, renewalSelect+" WHERE enrollment_id = ?", int64(list[0].Enrollment.ID))
+	if err != nil {
+		return nil, err
+	}
+	if len(begun) > 0 {
+		list[0].Renewal = &begun[0]
+	}
+	return &list[0], nil
+}
+
 // Due returns up to limit renewals that are to be looked at.
 func (r *Renewals) Due(ctx context.Context, now time.Time, limit int) ([]fleet.RenewalFacts, error) {
 	list, err := collect(r.db.view(ctx), func(rows *sql.Rows) (fleet.RenewalFacts, error) {

@@ -232,6 +232,9 @@ func (s *Story) Check(ctx context.Context) error {
 		s.step(ctx, "a device that says NotNow gets the command again", s.checkNotNow),
 		s.step(ctx, "a command for nobody, or for a stranger, is refused", s.checkRefusals),
 		s.step(ctx, "a bootstrap token is escrowed for every Mac", s.checkBootstrap),
+		s.step(ctx, "devices tell which software they have", s.checkInventory),
+		s.step(ctx, "the certificate of a device is renewed without anybody noticing", s.checkRenewal),
+		s.step(ctx, "a lost Mac is locked, and opened with the PIN that the server keeps", s.checkLock),
 		s.step(ctx, "a device that leaves is shown as off and gets nothing more", s.checkLeave),
 		s.step(ctx, "a wiped device comes back as the same host", s.checkReturn),
 	)

@@ -76,6 +76,15 @@ func (f *ServerTokens) Devices(_ context.Context, filter fleet.DEPFilter) ([]fle
 	return f.Records, fleet.PageMeta{}, nil
 }
 
+// Assigned says that every host is, and that assigning the profile failed.
+func (f *ServerTokens) Assigned(_ context.Context, hosts []fleet.HostID) (map[fleet.HostID]bool, error) {
+	out := map[fleet.HostID]bool{}
+	for _, id := range hosts {
+		out[id] = true
+	}
+	return out, nil
+}
+
 // Assistants has none but the default profile until one is set.
 type Assistants struct{ Current *fleet.SetupAssistant }
 
@@ -119,5 +128,14 @@ func (f *Setups) Setup(_ context.Context, host fleet.HostID) (*fleet.SetupFacts,
 // Release remembers the host.
 func (f *Setups) Release(_ context.Context, _ fleet.Actor, host fleet.HostID) error {
 	f.Released = host
+	return nil
+}
+
+// Renewer remembers whose identity is to be renewed.
+type Renewer struct{ Asked fleet.HostID }
+
+// Now remembers the host.
+func (f *Renewer) Now(_ context.Context, _ fleet.Actor, host fleet.HostID) error {
+	f.Asked = host
 	return nil
 }
