@@ -84,6 +84,8 @@ func TestFaultsHaveFileLineAndWhatToDo(t *testing.T) {
 		"controls of no team twice":              {memory{"default.yml": "controls: {ios_updates: {}}\n", "no-team.yml": "controls: {ios_updates: {}}\n"}, "no-team.yml:1: controls: are in default.yml:1 as well"},
 		"a label twice":                          {memory{"default.yml": "labels:\n  - name: A\n  - name: A\n"}, `default.yml:3: labels: the label "A" is in default.yml:2 as well`},
 		"a label without a name":                 {memory{"default.yml": "labels:\n  - query: select 1\n"}, "default.yml:2: labels[1]: has no name"},
+		"a truth that is none":                   {memory{"t.yml": "name: T\ncontrols:\n  macos_setup:\n    hold_on_timeout: soon\n"}, "t.yml:4: controls.macos_setup.hold_on_timeout: must be true or false"},
+		"a number that is none":                  {memory{"default.yml": "org_settings:\n  mdm:\n    brake:\n      wipes_per_hour: few\n"}, "default.yml:4: org_settings.mdm.brake.wipes_per_hour: must be a whole number"},
 		"half an update":                         {memory{"t.yml": "name: T\ncontrols:\n  macos_updates:\n    minimum_version: '26'\n"}, "t.yml:4: controls.macos_updates: give both minimum_version and deadline, or neither"},
 		"a profile without path":                 {lib(memory{"t.yml": "name: T\ncontrols:\n  macos_settings:\n    custom_settings:\n      - labels_include_all: [A]\n"}), "t.yml:5: controls.macos_settings.custom_settings[1]: has no path"},
 		"a profile twice":                        {lib(memory{"t.yml": "name: T\ncontrols:\n  macos_settings:\n    custom_settings:\n      - path: lib/a.mobileconfig\n      - paths: lib/*\n"}), "t.yml:6: controls.macos_settings.custom_settings[2]: lib/a.mobileconfig is listed twice: see line 5"},
@@ -397,4 +399,24 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestSettingsOfSetupAssistantAndTheBrakeAreRead(t *testing.T) {
+	r, err := readAll(memory{
+		"default.yml": "org_settings:\n  mdm:\n    brake: {wipes_per_hour: 3, approval_for: [wipe], delay_for: []}\ncontrols:\n  macos_setup: {release_timeout_minutes: 20}\n",
+		"t.yml":       "name: T\ncontrols:\n  setup_experience: {enable_release_device_manually: true, hold_on_timeout: false}\n",
+	}, "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := r.Config.MDM.Brake
+	if b == nil || *b.WipesPerHour != 3 || len(*b.ApprovalFor) != 1 || len(*b.DelayFor) != 0 || b.LocksPerHour != nil || b.DelayMinutes != nil {
+		t.Errorf("%+v", b)
+	}
+	if s := r.Config.MDM.MacOSSetup; s == nil || *s.ReleaseTimeoutMinutes != 20 || s.HoldOnTimeout != nil {
+		t.Errorf("%+v", s)
+	}
+	if s := r.Teams[0].Spec.MDM.MacOSSetup; s == nil || !*s.EnableReleaseDeviceManually || *s.HoldOnTimeout || s.ReleaseTimeoutMinutes != nil {
+		t.Errorf("%+v", s)
+	}
 }

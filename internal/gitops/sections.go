@@ -13,16 +13,16 @@ import (
 var (
 	laterControls = []string{"scripts", "windows_enabled_and_configured", "windows_migration_enabled", "enable_turn_on_windows_mdm_manually",
 		"enable_disk_encryption", "windows_require_bitlocker_pin", "windows_updates", "windows_settings", "android_settings", "android_enabled_and_configured",
-		"macos_setup", "macos_migration", "setup_experience", "linux_settings", "enable_recovery_lock_password", "name_template", "windows_entra_tenant_ids",
+		"macos_migration", "linux_settings", "enable_recovery_lock_password", "name_template", "windows_entra_tenant_ids",
 		"apple_require_hardware_attestation"}
 	laterTop = []string{"agent_options", "policies", "queries", "reports", "software"}
 	laterOrg = []string{"smtp_settings", "sso_settings", "host_expiry_settings", "activity_expiry_settings", "features", "fleet_desktop", "webhook_settings",
 		"integrations", "certificate_authorities", "gitops", "yara_rules", "conditional_access", "agent_options"}
 	laterTeamSettings = []string{"features", "host_expiry_settings", "webhook_settings", "integrations", "conditional_access_enabled"}
 	laterMDM          = []string{"apple_business_manager", "volume_purchasing_program", "end_user_authentication", "end_user_license_agreement",
-		"apple_server_token", "macos_setup", "macos_migration", "windows_updates", "windows_settings", "android_settings", "enable_disk_encryption",
+		"apple_server_token", "macos_migration", "windows_updates", "windows_settings", "android_settings", "enable_disk_encryption",
 		"windows_enabled_and_configured", "windows_migration_enabled", "enable_turn_on_windows_mdm_manually", "windows_require_bitlocker_pin",
-		"apple_bm_default_team", "setup_experience"}
+		"apple_bm_default_team"}
 	// Read-only keys of what the server shows.
 	shownServer = []string{"live_query_disabled", "enable_analytics", "deferred_save_host", "query_reports_disabled", "scripts_disabled",
 		"ai_features_disabled", "query_report_cap", "debug_host_ids"}
@@ -133,6 +133,7 @@ func (s *source) patchMDM() *apiv1.MDMConfigPatch {
 func (s *source) configMDM(n *yaml.Node, what string, layout bool) {
 	k := keys{later: laterMDM, ignored: shownMDM, take: map[string]func(*yaml.Node){
 		"apple_server_url": func(n *yaml.Node) { s.patchMDM().AppleServerURL = s.text(n, under(what, "apple_server_url")) },
+		"brake":            func(n *yaml.Node) { s.patchMDM().Brake = s.brake(n, under(what, "brake")) },
 	}}
 	if !layout {
 		// In the GitOps layout these are controls.
@@ -165,6 +166,26 @@ func (s *source) teamMDM(take map[string]func(*yaml.Node), what string, team fun
 	}
 	for _, key := range []string{"macos_updates", "ios_updates", "ipados_updates"} {
 		take[key] = func(n *yaml.Node) { set(key, n) }
+	}
+	for _, key := range []string{"macos_setup", "setup_experience"} {
+		take[key] = func(n *yaml.Node) {
+			p := s.setup(n, under(what, key))
+			if p == nil {
+				return
+			}
+			if withoutTeam {
+				if s.out.ConfigAt == (Place{}) {
+					s.out.ConfigAt = s.at(n)
+				}
+				s.patchMDM().MacOSSetup = p
+				return
+			}
+			t := team()
+			if t.Spec.MDM == nil {
+				t.Spec.MDM = &apiv1.TeamMDMPatch{}
+			}
+			t.Spec.MDM.MacOSSetup = p
+		}
 	}
 	for _, key := range []string{"macos_settings", "apple_settings"} {
 		take[key] = func(n *yaml.Node) {

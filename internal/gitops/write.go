@@ -140,7 +140,7 @@ func (w *writer) global(s State) error {
 	org.add("org_info", &mapped().add("org_name", text(c.OrgInfo.OrgName)).add("org_logo_url", text(c.OrgInfo.OrgLogoURL)).
 		add("org_logo_url_light_background", text(c.OrgInfo.OrgLogoURLLight)).add("contact_url", text(c.OrgInfo.ContactURL)).node)
 	org.add("server_settings", &mapped().add("server_url", text(c.ServerSettings.ServerURL)).node)
-	org.add("mdm", &mapped().add("apple_server_url", text(c.MDM.AppleServerURL)).node)
+	org.add("mdm", &mapped().add("apple_server_url", text(c.MDM.AppleServerURL)).add("brake", brakeNode(c.MDM.Brake)).node)
 	if s.NoTeam.HasSecrets {
 		org.comment(secretsComment)
 	}
@@ -148,7 +148,7 @@ func (w *writer) global(s State) error {
 	for i := range s.Labels {
 		labels.Content = append(labels.Content, labelNode(&s.Labels[i]))
 	}
-	controls := w.controls(c.MDM.MacOSUpdates, c.MDM.IOSUpdates, c.MDM.IPadOSUpdates, s.NoTeam.Profiles, "no-team", "")
+	controls := w.controls(scopeSettings{c.MDM.MacOSUpdates, c.MDM.IOSUpdates, c.MDM.IPadOSUpdates, c.MDM.MacOSSetup}, s.NoTeam.Profiles, "no-team", "")
 	return w.yaml("default.yml", mapped().add("org_settings", &org.node).add("labels", labels).add("controls", controls))
 }
 
@@ -169,7 +169,7 @@ func (w *writer) team(t *TeamState) error {
 	name := strings.TrimSuffix(path.Base(slug), ".yml")
 	p := mapped().add("name", text(t.Team.Name)).some("description", t.Team.Description)
 	m := t.Team.MDM
-	controls := w.controls(m.MacOSUpdates, m.IOSUpdates, m.IPadOSUpdates, t.Profiles, name, "../")
+	controls := w.controls(scopeSettings{m.MacOSUpdates, m.IOSUpdates, m.IPadOSUpdates, m.MacOSSetup}, t.Profiles, name, "../")
 	p.add("controls", controls)
 	if t.HasSecrets {
 		p.comment(strings.Replace(secretsComment, "  secrets:", "team_settings:\n  secrets:", 1))
@@ -187,8 +187,14 @@ func updatesNode(u apiv1.OSUpdates) *yaml.Node {
 	return &mapped().add("minimum_version", value(u.MinimumVersion)).add("deadline", value(u.Deadline)).node
 }
 
+// scopeSettings are what a team and hosts without one have in common.
+type scopeSettings struct {
+	macos, ios, ipados apiv1.OSUpdates
+	setup              apiv1.SetupExperience
+}
+
 // controls writes profiles next to it; up leads from the file to the root.
-func (w *writer) controls(macos, ios, ipados apiv1.OSUpdates, profiles []ProfileState, dir, up string) *yaml.Node {
+func (w *writer) controls(v scopeSettings, profiles []ProfileState, dir, up string) *yaml.Node {
 	list := &yaml.Node{Kind: yaml.SequenceNode}
 	for i := range profiles {
 		prof := &profiles[i]
@@ -224,7 +230,8 @@ func (w *writer) controls(macos, ios, ipados apiv1.OSUpdates, profiles []Profile
 		}
 		list.Content = append(list.Content, &e.node)
 	}
-	p := mapped().add("macos_updates", updatesNode(macos)).add("ios_updates", updatesNode(ios)).add("ipados_updates", updatesNode(ipados))
+	p := mapped().add("macos_updates", updatesNode(v.macos)).add("ios_updates", updatesNode(v.ios)).add("ipados_updates", updatesNode(v.ipados)).
+		add("macos_setup", setupNode(v.setup))
 	p.add("macos_settings", &mapped().add("custom_settings", list).node)
 	return &p.node
 }

@@ -266,12 +266,17 @@ func adeMany(ctx context.Context, s *Story) error {
 	if err != nil {
 		return err
 	}
+	if s.o.Kills > 0 {
+		// Pages take their time, so that servers die between a page and its cursor.
+		s.o.Apple.Fail(appleserver.EnrollmentFault{Delay: pageDelay}, -1)
+	}
 	for range s.o.Kills {
 		time.Sleep(killPause)
 		if err := s.o.Restart(ctx); err != nil {
 			return fmt.Errorf("kill and restart: %w", err)
 		}
 	}
+	s.o.Apple.Fail(appleserver.EnrollmentFault{}, 0)
 	if err := s.assigned(ctx, boxSerials(boxes)); err != nil {
 		return err
 	}
@@ -286,8 +291,12 @@ func adeMany(ctx context.Context, s *Story) error {
 	return nil
 }
 
-// killPause lets a server come as far as into the middle of something.
-const killPause = 300 * time.Millisecond
+// killPause lets a server come as far as into the middle of something; pageDelay
+// is what an answer of Apple's takes meanwhile.
+const (
+	killPause = 700 * time.Millisecond
+	pageDelay = 150 * time.Millisecond
+)
 
 func adeThrottled(ctx context.Context, s *Story) error {
 	s.o.Apple.Throttle(s.o.Devices, throttle)

@@ -263,7 +263,9 @@ func (s *Story) checkRenewal(ctx context.Context) (string, error) {
 	if err := s.o.Client.RenewIdentity(ctx, h.ID); err != nil {
 		return "", err
 	}
-	err = s.until(ctx, func() (bool, error) { return d.Certificate() != nil && d.Certificate().SerialNumber.Cmp(before) != 0, nil })
+	err = s.until(ctx, func() (bool, error) {
+		return d.Certificate() != nil && d.Certificate().SerialNumber.Cmp(before) != 0, nil
+	})
 	if err != nil {
 		return "", err
 	}

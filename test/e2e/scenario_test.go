@@ -87,16 +87,18 @@ func TestScenariosThatStressTheDatabase(t *testing.T) {
 }
 
 // The servers of these are processes, which are killed without warning.
-func TestTheFleetConvergesThoughServersAreKilled(t *testing.T) {
+func TestNothingIsLostThoughServersAreKilled(t *testing.T) {
 	for name, args := range map[string][]string{
-		"one server":   {"--kills", "5"},
-		"two replicas": {"--kills", "3", "--replicas", "2", "--database-url", storetest.URL(t, store.Postgres)},
+		"one server":                {"converge", "--devices", "60", "--kills", "5"},
+		"two replicas":              {"converge", "--devices", "60", "--kills", "3", "--replicas", "2", "--database-url", storetest.URL(t, store.Postgres)},
+		"devices at Apple":          {"ade-many", "--kills", "6"},
+		"devices at Apple, MariaDB": {"ade-many", "--kills", "4", "--replicas", "2", "--database-url", storetest.URL(t, store.MySQL)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, program(t), append([]string{"sim", "run", "converge", "--devices", "60", "--keep", t.TempDir()}, args...)...)
+			cmd := exec.CommandContext(ctx, program(t), append([]string{"sim", "run", "--keep", t.TempDir()}, args...)...)
 			cmd.Env = environment("HOME=" + t.TempDir())
 			// It ends its servers when it is interrupted.
 			cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
