@@ -275,8 +275,8 @@ func (m *memory) Unseen(_ context.Context, _ fleet.ServerTokenID, round int64, l
 func (m *memory) Homeless(_ context.Context, _ fleet.ServerTokenID, limit int) ([]string, error) {
 	return names(m.list(limit, func(r fleet.DEPRecord) bool {
 		_, managed := r.Device.Platform()
-		_, housed := m.hosts[r.Device.Serial]
-		return managed && !housed
+		h, housed := m.hosts[r.Device.Serial]
+		return managed && (!housed || h.MDM.Status == fleet.MDMUnknown || h.MDM.Status == fleet.MDMOff)
 	})), nil
 }
 

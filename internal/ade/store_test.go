@@ -262,3 +262,45 @@ func TestServerTokens(t *testing.T) {
 		}
 	})
 }
+
+// A host that is turned off while Apple still assigns it waits to enroll again;
+// one that enrolls at the same moment stays enrolled.
+func TestWhatIsOffAndAssignedIsPending(t *testing.T) {
+	eachShop(t, func(s *shop) {
+		s.apple.add("SERIAL0")
+		s.apple.add("SERIAL1")
+		s.round()
+		status := func(serial string, to fleet.MDMStatus) {
+			_, err := store.NewEnrollments(s.db).Apply(s.ctx, fleet.CheckinLookup{Key: fleet.EnrollmentKey{Channel: fleet.ChannelDevice, ID: "U-" + serial}, Serial: serial},
+				func(f fleet.EnrollmentFacts) (fleet.EnrollmentChange, error) {
+					h := *f.Host
+					h.MDM.Status = to
+					return fleet.EnrollmentChange{Host: &h}, nil
+				})
+			s.must(err)
+		}
+		status("SERIAL0", fleet.MDMOff)
+		s.round()
+		if h := s.host("SERIAL0"); h.MDM.Status != fleet.MDMPending {
+			s.Errorf("it is %s", h.MDM.Status)
+		}
+		// Read while it was off, written after it enrolled.
+		status("SERIAL1", fleet.MDMOff)
+		s.must(s.store.Change(s.ctx, s.token, []string{"SERIAL1"}, func(f fleet.DEPFacts) (fleet.DEPChange, error) {
+			old := f.Hosts["SERIAL1"]
+			if s.db.Dialect() != store.SQLite { // which has one writer
+				status("SERIAL1", fleet.MDMAutomatic)
+			} else {
+				old.MDM.Status = fleet.MDMUnknown // as if it had been
+				f.Hosts["SERIAL1"] = old
+			}
+			h := old
+			h.MDM.Status = fleet.MDMPending
+			return fleet.DEPChange{Sync: f.Sync, Records: []fleet.DEPRecordChange{{Record: f.Records["SERIAL1"], Host: &h}}}, nil
+		}))
+		want := map[bool]fleet.MDMStatus{true: fleet.MDMOff, false: fleet.MDMAutomatic}[s.db.Dialect() == store.SQLite]
+		if h := s.host("SERIAL1"); h.MDM.Status != want {
+			s.Errorf("it is %s, not %s", h.MDM.Status, want)
+		}
+	})
+}

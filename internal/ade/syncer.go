@@ -38,7 +38,7 @@ type Store interface {
 	// Unseen lists devices, not deleted, whose round is lower than round.
 	Unseen(ctx context.Context, token fleet.ServerTokenID, round int64, limit int) ([]string, error)
 	// Homeless lists devices, not deleted and of a platform that has hosts,
-	// that have no host.
+	// that have no host, or one that is not enrolled and not pending either.
 	Homeless(ctx context.Context, token fleet.ServerTokenID, limit int) ([]string, error)
 	// Due lists devices for which NeedsProfile holds.
 	Due(ctx context.Context, token fleet.ServerTokenID, now time.Time, limit int) ([]fleet.DEPRecord, error)

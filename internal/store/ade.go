@@ -153,7 +153,7 @@ func (a *ADE) Change(ctx context.Context, token fleet.ServerTokenID, serials []s
 		if err := s.putSync(c.Sync); err != nil {
 			return fmt.Errorf("write server token %d: %w", token, err)
 		}
-		return s.applyRecords(token, &c)
+		return s.applyRecords(token, &c, f.Hosts)
 	})
 }
 
@@ -176,15 +176,38 @@ func (s *session) depFacts(token fleet.ServerTokenID, serials []string, f *fleet
 	})
 }
 
-func (s *session) applyRecords(token fleet.ServerTokenID, c *fleet.DEPChange) error {
-	var hosts []*fleet.Host
+// statusMove is a change of a host's MDM status.
+type statusMove struct{ from, to fleet.MDMStatus }
+
+// applyRecords writes a decision. Of a host that is there already it writes the
+// MDM status, and only where that is still what was decided about: the device
+// may check in at this moment.
+func (s *session) applyRecords(token fleet.ServerTokenID, c *fleet.DEPChange, before map[string]fleet.Host) error {
+	var made []*fleet.Host
+	moves := map[statusMove][]any{}
 	for i := range c.Records {
-		if h := c.Records[i].Host; h != nil {
-			hosts = append(hosts, h)
+		h := c.Records[i].Host
+		switch {
+		case h == nil:
+		case h.ID == 0:
+			made = append(made, h)
+		default:
+			move := statusMove{before[h.HardwareSerial].MDM.Status, h.MDM.Status}
+			moves[move] = append(moves[move], int64(h.ID))
 		}
 	}
-	if err := s.putHosts(hosts); err != nil {
+	if err := s.addHosts(made); err != nil {
 		return err
+	}
+	for move, ids := range moves {
+		err := chunked(ids, func(chunk []any) error {
+			in, args := inList(chunk)
+			return s.exec("UPDATE hosts SET mdm_status = ?, updated_at = ? WHERE mdm_status = ? AND id IN "+in,
+				append([]any{int64(move.to), s.db.now(), int64(move.from)}, args...)...)
+		})
+		if err != nil {
+			return fmt.Errorf("write MDM statuses: %w", err)
+		}
 	}
 	rows := make([][]any, 0, len(c.Records))
 	events := c.Events
@@ -220,9 +243,15 @@ func (a *ADE) Unseen(ctx context.Context, token fleet.ServerTokenID, round int64
 }
 
 // Homeless lists devices, not deleted and of a platform that has hosts, that
-// have no host.
+// have no host, or one that is not enrolled and not pending either.
 func (a *ADE) Homeless(ctx context.Context, token fleet.ServerTokenID, limit int) ([]string, error) {
-	return a.serials(ctx, "d.host_id = 0 AND d.token_id = ? AND d.deleted_at = 0 AND d.managed = TRUE", int64(token), limit)
+	list, err := a.serials(ctx, "d.host_id = 0 AND d.token_id = ? AND d.deleted_at = 0 AND d.managed = TRUE", int64(token), limit)
+	if err != nil || len(list) > 0 {
+		return list, err
+	}
+	return collect(a.db.view(ctx), func(r *sql.Rows) (v string, err error) { return v, r.Scan(&v) },
+		"SELECT d.serial FROM hosts h JOIN ade_devices d ON d.host_id = h.id WHERE h.mdm_status IN (?, ?) AND d.token_id = ? AND d.deleted_at = 0"+
+			" AND d.managed = TRUE ORDER BY d.serial LIMIT ?", int64(fleet.MDMUnknown), int64(fleet.MDMOff), int64(token), limit)
 }
 
 // Due lists devices that need a profile, by the rule of ade.NeedsProfile.

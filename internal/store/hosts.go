@@ -411,47 +411,40 @@ func (s *session) putHost(h *fleet.Host) error {
 	return s.joinBuiltinLabels(h.ID, h.Platform)
 }
 
-// putHosts writes hosts together: new ones, which get their keys, and ones
-// that were loaded in this transaction.
-func (s *session) putHosts(hosts []*fleet.Host) error {
-	made := int64(0)
-	for _, h := range hosts {
-		if h.ID == 0 {
-			made++
-		}
+// addHosts makes hosts together, which get their keys.
+func (s *session) addHosts(hosts []*fleet.Host) error {
+	if len(hosts) == 0 {
+		return nil
 	}
-	next := int64(0)
-	if made > 0 {
-		var err error
-		if next, err = s.keysInRow("hosts", made); err != nil {
-			return err
-		}
+	next, err := s.keysInRow("hosts", int64(len(hosts)))
+	if err != nil {
+		return err
 	}
 	now := s.db.clock()
 	var rows, states, members [][]any
 	for _, h := range hosts {
-		h.UpdatedAt, h.LabelUpdatedAt = now, now
-		if h.ID == 0 {
-			h.ID, h.CreatedAt = fleet.HostID(next), now
-			next++
-			labels, err := s.builtinLabels(h.Platform)
-			if err != nil {
-				return fmt.Errorf("find built-in labels: %w", err)
-			}
-			for _, label := range labels {
-				members = append(members, []any{label, int64(h.ID), int64(fleet.Yes)})
-			}
-			states = append(states, stateValues(&fleet.HostState{HostID: h.ID, TeamID: h.TeamID, DueAt: now}))
+		h.ID, h.CreatedAt, h.UpdatedAt, h.LabelUpdatedAt = fleet.HostID(next), now, now, now
+		next++
+		labels, err := s.builtinLabels(h.Platform)
+		if err != nil {
+			return fmt.Errorf("find built-in labels: %w", err)
 		}
+		for _, label := range labels {
+			members = append(members, []any{label, int64(h.ID), int64(fleet.Yes)})
+		}
+		states = append(states, stateValues(&fleet.HostState{HostID: h.ID, TeamID: h.TeamID, DueAt: now}))
 		rows = append(rows, hostValues(h))
 	}
-	if err := s.upsertRows("hosts", hostCols, 1, rows); err != nil {
-		return err
+	for _, table := range []struct {
+		name string
+		cols []string
+		rows [][]any
+	}{{"hosts", hostCols, rows}, {"host_states", stateCols, states}, {"label_members", memberCols, members}} {
+		if err := s.insertRows(table.name, table.cols, table.rows, ""); err != nil {
+			return fmt.Errorf("write %s: %w", table.name, err)
+		}
 	}
-	if err := s.insertRows("host_states", stateCols, states, ""); err != nil {
-		return fmt.Errorf("write host_states: %w", err)
-	}
-	return s.upsertRows("label_members", memberCols, 2, members)
+	return nil
 }
 
 // noteRefetch keeps since when refetches of hosts are outstanding; 0: they are
