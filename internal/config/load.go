@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
-	"sort"
+	"slices"
 	"strings"
+
+	"github.com/muster-mdm/muster/internal/kit/near"
 )
 
 // MaxFileBytes bounds the YAML file and every file that holds a secret.
@@ -159,7 +162,7 @@ func environment(environ []string) (map[string]string, []error) {
 			continue
 		}
 		if !known[name] {
-			faults = append(faults, fmt.Errorf("%s: unknown variable; did you mean %s?", name, nearest(name, known)))
+			faults = append(faults, fmt.Errorf("%s: unknown variable; did you mean %s?", name, near.Nearest(name, slices.Collect(maps.Keys(known)))))
 			continue
 		}
 		if value != "" {
@@ -193,41 +196,4 @@ func knownNames() []string {
 		}
 	}
 	return names
-}
-
-// nearest returns the known name with the fewest edits to name.
-func nearest(name string, known map[string]bool) string {
-	candidates := make([]string, 0, len(known))
-	for k := range known {
-		candidates = append(candidates, k)
-	}
-	sort.Strings(candidates)
-	best, bestEdits := "", int(^uint(0)>>1)
-	for _, candidate := range candidates {
-		if edits := distance(name, candidate); edits < bestEdits {
-			best, bestEdits = candidate, edits
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's over bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			next := min(row[j]+1, row[j-1]+1, diagonal+cost)
-			diagonal, row[j] = row[j], next
-		}
-	}
-	return row[len(b)]
 }

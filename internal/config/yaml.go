@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/muster-mdm/muster/internal/kit/near"
 )
 
 // readYAML flattens the file to dotted names. Unknown keys, repeated keys and
@@ -73,7 +77,7 @@ func (r *yamlReader) mapping(prefix string, node *yaml.Node) {
 		case prefix == "" && r.groups[name]:
 			r.mapping(name+".", value)
 		default:
-			r.fault(key.Line, "unknown key %s; did you mean %s?", name, nearest(name, r.known))
+			r.fault(key.Line, "unknown key %s; did you mean %s?", name, near.Nearest(name, slices.Collect(maps.Keys(r.known))))
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/muster-mdm/muster/internal/kit/near"
 )
 
 // laterKinds are kinds of documents of Fleet that Muster does not have yet.
@@ -34,8 +36,8 @@ func (s *source) document(n *yaml.Node) {
 		s.refuse(n, "kind", "Muster does not have documents of kind "+kind+" yet: remove it")
 	case !slices.Contains(knownKinds, kind):
 		text := "there is no kind " + kind
-		if near := nearest(kind, knownKinds); near != "" {
-			text += "; did you mean " + near + "?"
+		if meant := near.Of(kind, knownKinds); meant != "" {
+			text += "; did you mean " + meant + "?"
 		}
 		s.refuse(n, "kind", text)
 	case spec == nil || isNull(spec):

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/muster-mdm/muster/internal/kit/near"
 )
 
 // maxNodes bounds the values that are looked at: aliases may repeat them.
@@ -133,8 +135,8 @@ func (s *source) mapping(n *yaml.Node, what string, k keys) {
 			}
 		default:
 			text := "is not a known key"
-			if near := nearest(name, k.names()); near != "" {
-				text += fmt.Sprintf("; did you mean %s?", near)
+			if meant := near.Of(name, k.names()); meant != "" {
+				text += fmt.Sprintf("; did you mean %s?", meant)
 			}
 			s.refuse(key, under(what, name), text)
 		}

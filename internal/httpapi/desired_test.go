@@ -124,14 +124,6 @@ func TestTheNearestKnownKeyIsNamed(t *testing.T) {
 			t.Errorf("%s: %s", sent, got)
 		}
 	}
-	for _, tt := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"abc", "", 3}, {"kitten", "sitting", 3}, {"team_id", "team_id", 0}} {
-		if got := editDistance(tt.a, tt.b); got != tt.want {
-			t.Errorf("%s to %s: %d", tt.a, tt.b, got)
-		}
-	}
 }
 
 func TestSoakTimesMayBeInDays(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/muster-mdm/muster/internal/fleet"
+	"github.com/muster-mdm/muster/internal/kit/near"
 )
 
 // refuseUnknownKeys names every key of a body that its type does not have,
@@ -117,7 +118,7 @@ func nearestPath(within, key string, known []string) string {
 	best, least := "", 0
 	for _, path := range known {
 		leaf := path[strings.LastIndexByte(path, '.')+1:]
-		distance := 2 * editDistance(strings.ToLower(key), leaf)
+		distance := 2 * near.Distance(key, leaf)
 		if strings.TrimSuffix(path, leaf) != within {
 			distance++
 		}
@@ -126,25 +127,4 @@ func nearestPath(within, key string, known []string) string {
 		}
 	}
 	return best
-}
-
-// editDistance counts the letters to insert, delete or replace.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
