@@ -60,7 +60,7 @@ func (a *App) wireADE(org *settings.Service, issuer *enroll.Issuer, teams *inven
 		return nil, err
 	}
 	admission := enroll.NewAdmission(issuer, devices, teamSettings{org, teams})
-	return &adeParts{tokens: tokens, assistants: assistants, setup: apple.NewSetup(admission, trusted), setups: a.wireSetup(org, teams)}, nil
+	return &adeParts{tokens: tokens, assistants: assistants, setup: apple.NewSetup(admission, trusted, a.clock), setups: a.wireSetup(org, teams)}, nil
 }
 
 // syncTokens gives every server token a round, each under a lease of its own:

@@ -7,11 +7,14 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/muster-mdm/muster/internal/codec/machineinfo"
 	"github.com/muster-mdm/muster/internal/codec/mobileconfig"
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/kit/httpx"
+	"github.com/muster-mdm/muster/internal/kit/ratelimit"
 )
 
 // headerDeviceInfo carries MachineInfo where a device opens a page
@@ -36,11 +39,16 @@ type Admission interface {
 type Setup struct {
 	admission Admission
 	trusted   machineinfo.Authorities
+	serials   *ratelimit.Keyed
 }
 
+// setupsPerHour bounds how often a device gets an enrollment profile: what it
+// says about itself can be recorded and said again.
+const setupsPerHour = 30
+
 // NewSetup returns the endpoint. trusted are the authorities of devices.
-func NewSetup(admission Admission, trusted machineinfo.Authorities) *Setup {
-	return &Setup{admission: admission, trusted: trusted}
+func NewSetup(admission Admission, trusted machineinfo.Authorities, clock func() time.Time) *Setup {
+	return &Setup{admission: admission, trusted: trusted, serials: ratelimit.New(setupsPerHour, time.Hour, clock)}
 }
 
 // ServeHTTP answers GET and POST.
@@ -61,6 +69,12 @@ func (s *Setup) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	httpx.Add(r.Context(), slog.String("serial", info.Serial), slog.String("product", info.Product))
+	if wait := s.serials.Take(info.Serial); wait > 0 {
+		err := fleet.Errorf(fleet.KindTooMany, "device %.40s asks for too many enrollment profiles: again in %s", info.Serial, wait.Round(time.Second))
+		err.RetryAfter = wait
+		s.refuse(w, r, err)
+		return
+	}
 	profile, err := s.admission.Automatic(r.Context(), r.URL.Query().Get("token"), info, httpx.Address(r.Context()))
 	if err != nil {
 		s.refuse(w, r, err)
@@ -118,6 +132,9 @@ func (s *Setup) refuse(w http.ResponseWriter, r *http.Request, err error) {
 			status = http.StatusForbidden
 		case fleet.KindNotFound:
 			status = http.StatusNotFound
+		case fleet.KindTooMany:
+			status = http.StatusTooManyRequests
+			w.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds())+1))
 		case fleet.KindTooLarge:
 			status = http.StatusRequestEntityTooLarge
 		case fleet.KindUnsupported:

@@ -201,10 +201,14 @@ func (h *Handler) admit(ctx context.Context, m *message) error {
 	case !c.Identity.RevokedAt.IsZero():
 		return fleet.Errorf(fleet.KindForbidden, "the certificate was replaced by a newer enrollment of the device")
 	}
+	expiry := m.cert.NotAfter.UTC().Format(time.RFC3339)
+	switch {
+	case m.expired && !c.Identity.SupersededAt.IsZero():
+		return fleet.Errorf(fleet.KindForbidden, "the certificate expired %s, and the device has a newer one", expiry)
+	case m.expired && m.checkin != nil:
+		return fleet.Errorf(fleet.KindForbidden, "the certificate expired %s: the device gets nothing but its renewal. If that does not come, download a new enrollment profile", expiry)
+	}
 	if m.checkin != nil && m.checkin.Type == "Authenticate" {
-		if m.expired {
-			return fleet.Errorf(fleet.KindForbidden, "the certificate expired %s: download a new enrollment profile", m.cert.NotAfter.UTC().Format(time.RFC3339))
-		}
 		return nil // whether the identity fits is decided with the facts in hand
 	}
 	if !c.BoundTo() && !h.newUserOf(c, m.key) {

@@ -16,7 +16,15 @@ const PathAutomatic = "/api/mdm/apple/enroll"
 // Assigned knows the devices that Apple assigned to this server.
 type Assigned interface {
 	Devices(ctx context.Context, f fleet.DEPFilter) ([]fleet.DEPRecord, fleet.PageMeta, error)
+	// AskUpdate counts how often a device was told to update itself; ask false
+	// begins anew. The events are appended with it.
+	AskUpdate(ctx context.Context, token fleet.ServerTokenID, serial string, ask bool, events ...fleet.Event) (count int, err error)
 }
+
+// maxUpdateAsks is how often a device is told to update itself before it comes
+// in as it is. Whether Apple offers the version to it is not known here, and a
+// device for which there is none would ask for ever (contracts/apple.md 4.6).
+const maxUpdateAsks = 5
 
 // TeamSettings tells what a scope asks of its hosts.
 type TeamSettings interface {
@@ -56,7 +64,7 @@ func (a *Admission) Automatic(ctx context.Context, token string, info fleet.Mach
 		return nil, fleet.Errorf(fleet.KindForbidden, "device %.40q is not assigned to this server at Apple, or Muster has not heard of it yet:"+
 			" look at the server token with `muster get mdm-apple-bm`", info.Serial)
 	}
-	if err := a.checkVersion(ctx, list[0].TeamID, info); err != nil {
+	if err := a.checkVersion(ctx, &list[0], info); err != nil {
 		return nil, err
 	}
 	actor := fleet.Actor{Kind: fleet.ActorDevice, Name: info.Serial, Address: address}
@@ -66,19 +74,28 @@ func (a *Admission) Automatic(ctx context.Context, token string, info fleet.Mach
 // checkVersion sends a device away that is older than its team wants and can
 // update itself first. One that cannot comes in as it is: the team's update
 // declaration reaches it then.
-func (a *Admission) checkVersion(ctx context.Context, team fleet.TeamID, info fleet.MachineInfo) error {
+func (a *Admission) checkVersion(ctx context.Context, r *fleet.DEPRecord, info fleet.MachineInfo) error {
 	if !info.CanRequestUpdate || info.OSVersion == "" {
 		return nil
 	}
-	settings, err := a.teams.TeamSettings(ctx, team)
+	settings, err := a.teams.TeamSettings(ctx, r.TeamID)
 	if err != nil {
-		return fmt.Errorf("settings of team %d: %w", team, err)
+		return fmt.Errorf("settings of team %d: %w", r.TeamID, err)
 	}
 	want := settings.Updates(fleet.PlatformOfModel(info.Product)).MinimumVersion
 	if want == "" || fleet.CompareVersions(info.OSVersion, want) >= 0 {
 		return nil
 	}
-	return &fleet.UpdateRequired{OSVersion: want}
+	asked, err := a.assigned.AskUpdate(ctx, r.TokenID, info.Serial, true)
+	if err != nil {
+		return err
+	}
+	if asked <= maxUpdateAsks {
+		return &fleet.UpdateRequired{OSVersion: want}
+	}
+	_, err = a.assigned.AskUpdate(ctx, r.TokenID, info.Serial, false, fleet.Event{Kind: fleet.EventUpdateGivenUp, HostID: r.HostID,
+		Details: details(map[string]string{"serial": info.Serial, "os_version": info.OSVersion, "minimum_version": want})})
+	return err
 }
 
 // DEPEnrollURL is where devices of a server token ask for their enrollment

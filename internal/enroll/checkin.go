@@ -68,8 +68,8 @@ func (l *Lifecycle) Authenticate(ctx context.Context, identity fleet.IdentityID,
 		if f.Identity.EnrollmentID != 0 && (f.Enrollment == nil || f.Identity.EnrollmentID != f.Enrollment.ID) {
 			return fleet.EnrollmentChange{}, fleet.Errorf(fleet.KindForbidden, "the certificate belongs to another enrollment")
 		}
-		if want := f.Identity.Serial; want != "" && m.Serial != "" && m.Serial != want {
-			return fleet.EnrollmentChange{}, fleet.Errorf(fleet.KindForbidden, "the enrollment profile was made for the device %s, not for %s", want, m.Serial)
+		if err := proven(f, m); err != nil {
+			return fleet.EnrollmentChange{}, err
 		}
 		event := Authenticated
 		if f.Identity.Purpose == fleet.PurposeRenew {
@@ -85,6 +85,37 @@ func (l *Lifecycle) Authenticate(ctx context.Context, identity fleet.IdentityID,
 		return l.reset(f, m, v), nil
 	})
 	return err
+}
+
+// proven refuses a device that says another thing about itself than its
+// certificate was issued for, or than it said when it enrolled before. What a
+// device says is no proof: only an identity that is bound to a serial number may
+// take an automatic enrollment over.
+func proven(f fleet.EnrollmentFacts, m fleet.Authenticate) error {
+	bound, e := f.Identity.Serial, f.Enrollment
+	switch {
+	case bound != "" && m.Serial != bound:
+		return fleet.Errorf(fleet.KindForbidden, "the enrollment profile was made for the device %s, not for %.40q", bound, m.Serial)
+	case f.Identity.Purpose == fleet.PurposeRenew:
+		if e == nil || f.Identity.Generation != e.Generation {
+			return fleet.Errorf(fleet.KindForbidden, "the certificate renews an earlier enrollment of the device, which ended")
+		}
+	case e == nil:
+	case e.Serial != "" && m.Serial != "" && e.Serial != m.Serial:
+		return fleet.Errorf(fleet.KindForbidden, "the device %s enrolled as %s before, and says now that it is %.40q: two devices cannot have one UDID", m.Key.ID, e.Serial, m.Serial)
+	case bound == "" && e.Kind == fleet.EnrollmentADE && e.HostID != 0:
+		return fleet.Errorf(fleet.KindForbidden, "%s enrolled automatically: it enrolls again through Setup Assistant, or on a Mac with `sudo profiles renew -type enrollment`."+
+			" To enroll it with a link, delete its host first", e.Serial)
+	}
+	return nil
+}
+
+// another tells whether the host that was found is to be left alone: a device
+// that proved nothing says that it is one which Apple assigns to this server, or
+// one that another device is enrolled as.
+func another(f fleet.EnrollmentFacts) bool {
+	own := f.Enrollment != nil && f.Host != nil && f.Enrollment.HostID == f.Host.ID
+	return f.Host != nil && !own && f.Identity.Serial == "" && (f.HostAssigned || f.HostTaken || f.Host.MDM.Status == fleet.MDMPending)
 }
 
 // supersede completes a renewal without touching anything else.
@@ -114,6 +145,12 @@ func (l *Lifecycle) reset(f fleet.EnrollmentFacts, m fleet.Authenticate, v Verdi
 	c.Enrollment = &e
 
 	h := newHost(m.Key, m.HardwareModel())
+	if another(f) {
+		c.Events = append(c.Events, fleet.Event{Kind: fleet.EventSerialInUse, At: now, HostID: f.Host.ID, Details: details(map[string]string{
+			"serial": m.Serial, "udid": m.Key.ID, "what": "a device that enrolled with a link says that it is this host; it became a host of its own"})})
+		f.Host = nil
+		e.HostID = 0
+	}
 	if f.Host != nil {
 		h = *f.Host
 	} else {
@@ -396,7 +433,7 @@ func (l *Lifecycle) TurnOff(ctx context.Context, actor fleet.Actor, host fleet.H
 func (l *Lifecycle) Renewed(ctx context.Context, key fleet.EnrollmentKey, identity fleet.IdentityID) error {
 	device := fleet.EnrollmentKey{Channel: fleet.ChannelDevice, ID: key.DeviceID()}
 	_, err := l.enrollments.Apply(ctx, fleet.CheckinLookup{Key: device, IdentityID: identity}, func(f fleet.EnrollmentFacts) (fleet.EnrollmentChange, error) {
-		if f.Identity == nil || !f.Identity.UsedAt.IsZero() || next(state(f.Enrollment), Renewed).Refuse {
+		if f.Identity == nil || !f.Identity.UsedAt.IsZero() || next(state(f.Enrollment), Renewed).Refuse || f.Identity.Generation != f.Enrollment.Generation {
 			return fleet.EnrollmentChange{}, nil
 		}
 		return supersede(f), nil

@@ -56,13 +56,17 @@ func (b *bench) issue(purpose fleet.Purpose, enrollment fleet.EnrollmentID) flee
 	ctx := context.Background()
 	b.count++
 	secret := sha256.Sum256(fmt.Append(nil, "challenge ", b.count))
-	c := fleet.Challenge{SecretSHA256: secret, Purpose: purpose, EnrollmentID: enrollment, ServerURL: "https://mdm.example.com/mdm", AccessRights: 8191,
+	generation := int64(0)
+	if purpose == fleet.PurposeRenew && enrollment != 0 {
+		generation = b.enrollment(udid).Generation
+	}
+	c := fleet.Challenge{SecretSHA256: secret, Purpose: purpose, EnrollmentID: enrollment, Generation: generation, ServerURL: "https://mdm.example.com/mdm", AccessRights: 8191,
 		ExpiresAt: time.Now().Add(time.Hour)}
 	if err := b.identities.AddChallenge(ctx, c); err != nil {
 		b.t.Fatal(err)
 	}
 	got, err := b.identities.Issue(ctx, secret, fleet.Identity{SHA256: sha256.Sum256(secret[:]), SerialHex: fmt.Sprint(b.count), PublicKeySHA256: secret,
-		Purpose: purpose, EnrollmentID: enrollment, ServerURL: c.ServerURL, AccessRights: c.AccessRights, NotAfter: time.Now().Add(time.Hour), DER: []byte("der")})
+		Purpose: purpose, EnrollmentID: enrollment, Generation: generation, ServerURL: c.ServerURL, AccessRights: c.AccessRights, NotAfter: time.Now().Add(time.Hour), DER: []byte("der")})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -418,5 +422,113 @@ func TestAPersonTurnsAnEnrollmentOffAndTheDeviceConfirms(t *testing.T) {
 	}
 	if n := count(b.kinds(), fleet.EventMDMUnenrolled); n != 1 {
 		t.Errorf("%d times unenrolled in the event log", n)
+	}
+}
+
+// identityOf makes an identity that lets somebody in.
+func (b *bench) identityOf(a fleet.Admission) fleet.IdentityID {
+	b.t.Helper()
+	ctx := context.Background()
+	b.count++
+	secret := sha256.Sum256(fmt.Append(nil, "challenge ", b.count))
+	b.ok(b.identities.AddChallenge(ctx, fleet.Challenge{SecretSHA256: secret, Purpose: fleet.PurposeEnroll, Admission: a, ExpiresAt: time.Now().Add(time.Hour)}))
+	got, err := b.identities.Issue(ctx, secret, fleet.Identity{SHA256: sha256.Sum256(secret[:]), SerialHex: fmt.Sprint(b.count), PublicKeySHA256: secret,
+		Purpose: fleet.PurposeEnroll, Admission: a, ServerURL: "https://mdm.example.com/mdm", AccessRights: 8191, NotAfter: time.Now().Add(time.Hour), DER: []byte("der")})
+	b.ok(err)
+	return got.ID
+}
+
+// A device that enrolls with a link can say that it is any other. It takes
+// nothing over that is not its own.
+func TestADeviceThatProvesNothingTakesNoHostOver(t *testing.T) {
+	ctx := context.Background()
+	says := func(udid, serial string) fleet.Authenticate {
+		m := authenticate()
+		m.Key.ID, m.UDID, m.Serial = udid, udid, serial
+		return m
+	}
+	manual := fleet.Admission{Kind: fleet.EnrollmentManual}
+	ours := fleet.Admission{Kind: fleet.EnrollmentADE, Serial: serial}
+
+	t.Run("of a host that is enrolled", func(t *testing.T) {
+		b := newBench(t)
+		_, e := b.enroll()
+		b.ok(b.Authenticate(ctx, b.identityOf(manual), says("EVIL", serial)))
+		if evil := b.enrollment("EVIL"); evil.HostID == e.HostID || evil.HostID == 0 {
+			t.Errorf("it is host %d, and the other one %d", evil.HostID, e.HostID)
+		}
+		if h, err := b.hosts.Host(ctx, e.HostID); err != nil || h.UUID != udid || h.MDM.Status != fleet.MDMManual {
+			t.Errorf("the host is %+v, %v", h, err)
+		}
+		if count(b.kinds(), fleet.EventSerialInUse) != 1 {
+			t.Error("nobody is told")
+		}
+	})
+	t.Run("of an automatic enrollment, by its UDID", func(t *testing.T) {
+		b := newBench(t)
+		b.ok(b.Authenticate(ctx, b.identityOf(ours), says(udid, serial)))
+		b.ok(b.TokenUpdate(ctx, token(key)))
+		if err := b.Authenticate(ctx, b.identityOf(manual), says(udid, serial)); fleet.KindOf(err) != fleet.KindForbidden {
+			t.Errorf("it is let in: %v", err)
+		}
+		if e := b.enrollment(udid); e.Generation != 1 || e.State != fleet.EnrollmentOn {
+			t.Errorf("the enrollment is %+v", e)
+		}
+		// The device itself comes back with a profile of its own.
+		b.ok(b.Authenticate(ctx, b.identityOf(ours), says(udid, serial)))
+		if e := b.enrollment(udid); e.Generation != 2 {
+			t.Errorf("generation %d", e.Generation)
+		}
+	})
+	t.Run("of another device's profile", func(t *testing.T) {
+		b := newBench(t)
+		for _, said := range []string{"", "OTHER"} {
+			if err := b.Authenticate(ctx, b.identityOf(ours), says("EVIL", said)); fleet.KindOf(err) != fleet.KindForbidden {
+				t.Errorf("serial %q: %v", said, err)
+			}
+		}
+	})
+	t.Run("of another device's UDID", func(t *testing.T) {
+		b := newBench(t)
+		b.enroll()
+		other := fleet.Admission{Kind: fleet.EnrollmentADE, Serial: "MINE"}
+		if err := b.Authenticate(ctx, b.identityOf(other), says(udid, "MINE")); fleet.KindOf(err) != fleet.KindForbidden {
+			t.Errorf("it is let in: %v", err)
+		}
+	})
+	t.Run("of a host that waits for its device", func(t *testing.T) {
+		b := newBench(t)
+		_, e := b.enroll()
+		_, err := b.enrollments.Apply(ctx, fleet.CheckinLookup{Key: key}, func(f fleet.EnrollmentFacts) (fleet.EnrollmentChange, error) {
+			h, gone := *f.Host, *f.Enrollment
+			h.MDM.Status, gone.State = fleet.MDMPending, fleet.EnrollmentOff
+			return fleet.EnrollmentChange{Host: &h, Enrollment: &gone}, nil
+		})
+		b.ok(err)
+		b.ok(b.Authenticate(ctx, b.identityOf(manual), says("EVIL", serial)))
+		if evil := b.enrollment("EVIL"); evil.HostID == e.HostID {
+			t.Error("it became the pending host")
+		}
+		b.ok(b.Authenticate(ctx, b.identityOf(ours), says("REAL", serial)))
+		if real := b.enrollment("REAL"); real.HostID != e.HostID {
+			t.Errorf("the device with the profile is host %d, not %d", real.HostID, e.HostID)
+		}
+	})
+}
+
+// A challenge that was minted to renew an enrollment renews no later one.
+func TestARenewalOfAnEarlierEnrollmentIsRefused(t *testing.T) {
+	ctx := context.Background()
+	b := newBench(t)
+	_, e := b.enroll()
+	old := b.issue(fleet.PurposeRenew, e.ID)
+	b.ok(b.Authenticate(ctx, b.issue(fleet.PurposeEnroll, 0), authenticate()))
+	b.ok(b.TokenUpdate(ctx, token(key)))
+	if err := b.Authenticate(ctx, old, authenticate()); fleet.KindOf(err) != fleet.KindForbidden {
+		t.Errorf("it is let in: %v", err)
+	}
+	b.ok(b.Renewed(ctx, key, old))
+	if i := b.identity(old); !i.UsedAt.IsZero() {
+		t.Error("it counts as used")
 	}
 }

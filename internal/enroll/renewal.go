@@ -306,7 +306,7 @@ func (r *Renewer) ask(ctx context.Context, s *fleet.RenewalStep, now time.Time) 
 		return err
 	}
 	e := &s.Facts.Enrollment
-	challenge, secret := r.authority.NewChallenge(fleet.Challenge{Purpose: fleet.PurposeRenew, EnrollmentID: e.ID,
+	challenge, secret := r.authority.NewChallenge(fleet.Challenge{Purpose: fleet.PurposeRenew, EnrollmentID: e.ID, Generation: e.Generation,
 		ServerURL: e.ServerURL, CheckInURL: e.CheckInURL, AccessRights: e.AccessRights}, renewalLife)
 	profile, err := mobileconfig.Enrollment{Organization: org.OrgName, Topic: e.Topic, ServerURL: e.ServerURL, CheckInURL: e.CheckInURL,
 		AccessRights: e.AccessRights, SCEPURL: org.AppleBase() + PathSCEP, Challenge: secret, CA: r.authority.Certificate()}.Build()

@@ -42,6 +42,9 @@ type Challenge struct {
 	// EnrollmentID is the enrollment it is bound to; 0 while the device is
 	// not known yet (a manually installed profile).
 	EnrollmentID EnrollmentID
+	// Generation is that of the enrollment when a renewal was begun: of a later
+	// one it renews nothing.
+	Generation int64
 	Admission
 	// ServerURL, CheckInURL and AccessRights are what the profile carrying
 	// this challenge said. They must never change for the device
@@ -71,6 +74,7 @@ type Identity struct {
 	EnrollmentID    EnrollmentID // 0 until the first Authenticate claims it
 	EnrollmentKey   string       // of that enrollment; only where a Caller is looked up
 	ProfileID       EnrollmentProfileID
+	Generation      int64 // of the enrollment that it renews; 0: it renews none
 	Admission
 	ServerURL    string
 	CheckInURL   string

@@ -172,6 +172,10 @@ type EnrollmentFacts struct {
 	Parent     *Enrollment // the device channel of a user channel; nil: none
 	Host       *Host       // the enrollment's, else matched by serial or UDID; nil: none
 	Identity   *Identity   // nil: none given, or not issued by us
+	// HostAssigned: Apple assigns the host to this server. HostTaken: another
+	// device is enrolled as the host. Both only where an Authenticate found a host
+	// that is not its enrollment's.
+	HostAssigned, HostTaken bool
 	// Users counts the user channels of the device, when a new one comes.
 	Users int
 }

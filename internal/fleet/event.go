@@ -82,6 +82,12 @@ const (
 	EventHostItems EventKind = "host_items_changed"
 	// EventDeclarationStatus is a status report of declarative management.
 	EventDeclarationStatus EventKind = "declaration_status"
+	// EventSerialInUse says that a device enrolled with the serial number of
+	// another host, without a proof that it is that one.
+	EventSerialInUse EventKind = "enrolled_with_known_serial"
+	// EventUpdateGivenUp says that a device came in though it is older than its
+	// team wants: it was told to update itself often enough.
+	EventUpdateGivenUp EventKind = "enrolled_below_minimum_version"
 	// EventRenewalAsked says that somebody had an identity renewed early.
 	EventRenewalAsked EventKind = "identity_renewal_asked"
 	// EventDEPSync says that syncing with Apple's device enrollment service

@@ -320,7 +320,7 @@ func (a *Authority) sign(c *fleet.Challenge, req fleet.CertificateRequest, publi
 	}
 	return fleet.Identity{
 		SHA256: sha256.Sum256(der), SerialHex: serial.Text(16), PublicKeySHA256: publicKey,
-		Purpose: c.Purpose, EnrollmentID: c.EnrollmentID, ProfileID: c.ProfileID, Admission: c.Admission,
+		Purpose: c.Purpose, EnrollmentID: c.EnrollmentID, ProfileID: c.ProfileID, Generation: c.Generation, Admission: c.Admission,
 		ServerURL: c.ServerURL, CheckInURL: c.CheckInURL, AccessRights: c.AccessRights,
 		NotBefore: template.NotBefore.Truncate(time.Second), NotAfter: template.NotAfter.Truncate(time.Second), DER: der,
 	}, nil

@@ -20,15 +20,15 @@ var pauseRelease = backoff.Policy{First: 30 * time.Second, Max: 10 * time.Minute
 // often waits for nothing, or for a person.
 const maxTries = 8
 
-// notAwaiting is the error of a device that does not wait in Setup Assistant.
-const notAwaiting = 12067
-
 // Outcomes of a setup.
 const (
 	Complete = "complete"
 	TimedOut = "timeout"
 	Manual   = "manual"
 	ByDevice = "device"
+	// Refused: the device answered DeviceConfigured with errors until nobody asked
+	// it any more.
+	Refused = "refused"
 )
 
 // decision carries one decision out.
@@ -77,6 +77,9 @@ func (d *decision) wait() error {
 	if !d.f.Awaiting {
 		d.end(ByDevice)
 		return nil
+	}
+	if d.f.Setup.Outcome == Refused {
+		return nil // a person looks at it, or the device goes on
 	}
 	ready := d.items()
 	bootstrapped, err := d.bootstrap()
@@ -214,12 +217,6 @@ func (d *decision) releasing() error {
 	case !d.f.ReleaseStatus.Final():
 		return nil
 	}
-	for _, e := range errorChain(d.f.ReleaseAnswer) {
-		if e.Code == notAwaiting {
-			d.end(ByDevice)
-			return nil
-		}
-	}
 	why := firstError(d.f.ReleaseAnswer, d.f.ReleaseStatus)
 	s := &d.out.Setup
 	switch {
@@ -230,8 +227,8 @@ func (d *decision) releasing() error {
 	case d.now.Before(s.NextAt):
 		return nil
 	case s.Tries >= maxTries:
-		s.State = fleet.SetupHeld
-		s.ReleaseCommand, s.Tries, s.NextAt = 0, 0, d.now.Add(pauseRelease.Max)
+		s.State, s.Outcome = fleet.SetupHeld, Refused
+		s.ReleaseCommand, s.Tries, s.NextAt = 0, 0, time.Time{}
 		d.event(fleet.EventSetupHeld, fleet.Actor{}, map[string]any{"reason": why})
 		return nil
 	}

@@ -66,9 +66,9 @@ func TestWhatADeviceWaitsFor(t *testing.T) {
 		{"it answered", 0, func(f *fleet.SetupFacts) {
 			f.Setup.State, f.Setup.Outcome, f.ReleaseStatus = fleet.SetupReleasing, Complete, fleet.CommandAcknowledged
 		}, fleet.SetupSettings{}, fleet.SetupDone, Complete, "", "setup_done"},
-		{"it does not wait", 0, func(f *fleet.SetupFacts) {
-			f.Setup.State, f.Setup.Outcome, f.ReleaseStatus, f.ReleaseAnswer = fleet.SetupReleasing, Complete, fleet.CommandError, answer(12067)
-		}, fleet.SetupSettings{}, fleet.SetupDone, ByDevice, "", "setup_done"},
+		{"it went on meanwhile", 0, func(f *fleet.SetupFacts) {
+			f.Setup.State, f.Setup.Outcome, f.Awaiting = fleet.SetupReleasing, Complete, false
+		}, fleet.SetupSettings{}, fleet.SetupDone, Complete, "", "setup_done"},
 		{"it refuses", 0, func(f *fleet.SetupFacts) {
 			f.Setup.State, f.Setup.Outcome, f.Setup.Tries, f.ReleaseStatus, f.ReleaseAnswer = fleet.SetupReleasing, Complete, 1, fleet.CommandError, answer(1)
 		}, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "", ""},
@@ -77,7 +77,13 @@ func TestWhatADeviceWaitsFor(t *testing.T) {
 		}, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "DeviceConfigured", ""},
 		{"it refuses again and again", time.Hour, func(f *fleet.SetupFacts) {
 			f.Setup.State, f.Setup.Outcome, f.Setup.Tries, f.Setup.NextAt, f.ReleaseStatus, f.ReleaseAnswer = fleet.SetupReleasing, Complete, maxTries, start.Add(time.Minute), fleet.CommandError, answer(1)
-		}, fleet.SetupSettings{}, fleet.SetupHeld, Complete, "", "setup_held"},
+		}, fleet.SetupSettings{}, fleet.SetupHeld, Refused, "", "setup_held"},
+		{"it refused, and nobody has looked at it", 48 * time.Hour, func(f *fleet.SetupFacts) {
+			f.Setup.State, f.Setup.Outcome = fleet.SetupHeld, Refused
+		}, fleet.SetupSettings{}, fleet.SetupHeld, Refused, "", ""},
+		{"it refused, and went on by itself", 48 * time.Hour, func(f *fleet.SetupFacts) {
+			f.Setup.State, f.Setup.Outcome, f.Awaiting = fleet.SetupHeld, Refused, false
+		}, fleet.SetupSettings{}, fleet.SetupDone, ByDevice, "", "setup_done"},
 		{"it is over", time.Hour, func(f *fleet.SetupFacts) { f.Setup.State = fleet.SetupDone }, fleet.SetupSettings{}, fleet.SetupDone, "", "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -378,3 +378,25 @@ func (a *ADE) Assigned(ctx context.Context, hosts []fleet.HostID) (map[fleet.Hos
 	}
 	return out, nil
 }
+
+// AskUpdate counts how often a device was told to update itself before it
+// enrolls; ask false begins anew.
+func (a *ADE) AskUpdate(ctx context.Context, token fleet.ServerTokenID, serial string, ask bool, events ...fleet.Event) (count int, err error) {
+	err = a.db.update(ctx, func(s *session) error {
+		next := "0"
+		if ask {
+			next = "update_asks + 1"
+		}
+		if err := s.exec("UPDATE ade_devices SET update_asks = "+next+" WHERE token_id = ? AND serial = ?", int64(token), serial); err != nil {
+			return err
+		}
+		if _, err := s.get("SELECT update_asks FROM ade_devices WHERE token_id = ? AND serial = ?", []any{int64(token), serial}, &count); err != nil {
+			return err
+		}
+		return s.appendEvents(events...)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count updates asked of %s: %w", serial, err)
+	}
+	return count, nil
+}

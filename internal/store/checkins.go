@@ -111,8 +111,43 @@ func (s *session) readFacts(jobs []*checkin) error {
 			}
 		}
 	}
-	return s.matchHosts(jobs)
+	if err := s.matchHosts(jobs); err != nil {
+		return err
+	}
+	return s.strangersHosts(jobs)
 }
+
+// strangersHosts tells of hosts that an Authenticate found by what the device
+// says whether somebody else has a better claim to them.
+func (s *session) strangersHosts(jobs []*checkin) error {
+	found := map[fleet.HostID]*fleet.EnrollmentFacts{}
+	var keys []any
+	for _, c := range jobs {
+		if h := c.facts.Host; h != nil && c.look.IdentityID != 0 && h.ID != c.bound().HostID {
+			found[h.ID] = &c.facts
+			keys = append(keys, int64(h.ID))
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	in, args := inList(keys)
+	assigned, err := collect(s, scanKeyOf[fleet.HostID], "SELECT host_id FROM ade_devices WHERE deleted_at = 0 AND host_id IN "+in, args...)
+	if err != nil {
+		return err
+	}
+	for _, id := range assigned {
+		found[id].HostAssigned = true
+	}
+	taken, err := collect(s, scanKeyOf[fleet.HostID], fmt.Sprintf("SELECT host_id FROM enrollments WHERE state = %d AND parent_id = 0 AND host_id IN ", fleet.EnrollmentOn)+in, args...)
+	for _, id := range taken {
+		found[id].HostTaken = true
+	}
+	return err
+}
+
+// scanKeyOf reads an integer key.
+func scanKeyOf[K ~int64](r *sql.Rows) (id K, err error) { return id, r.Scan(&id) }
 
 // lockedEnrollments reads enrollments by key and keeps others from changing
 // them until the transaction ends. One that is created between the two reads

@@ -16,7 +16,7 @@ type Identities struct{ db *DB }
 // NewIdentities returns the identities of db.
 func NewIdentities(db *DB) *Identities { return &Identities{db} }
 
-var identityCols = []string{"id", "sha256", "serial_hex", "public_key_sha256", "purpose", "enrollment_id", "profile_id", "kind", "team_id", "serial",
+var identityCols = []string{"id", "sha256", "serial_hex", "public_key_sha256", "purpose", "enrollment_id", "profile_id", "generation", "kind", "team_id", "serial",
 	"server_url", "checkin_url", "access_rights", "not_before", "not_after", "der", "created_at", "used_at", "superseded_at", "revoked_at"}
 
 var identitySelect = "SELECT " + strings.Join(identityCols, ", ") + " FROM identities"
@@ -28,7 +28,7 @@ func scanIdentity(rows *sql.Rows) (fleet.Identity, error) {
 	var i fleet.Identity
 	var sum, key []byte
 	var notBefore, notAfter, created, used, superseded, revoked int64
-	err := rows.Scan(&i.ID, &sum, &i.SerialHex, &key, &i.Purpose, &i.EnrollmentID, &i.ProfileID, &i.Kind, &i.TeamID, &i.Serial,
+	err := rows.Scan(&i.ID, &sum, &i.SerialHex, &key, &i.Purpose, &i.EnrollmentID, &i.ProfileID, &i.Generation, &i.Kind, &i.TeamID, &i.Serial,
 		&i.ServerURL, &i.CheckInURL, &i.AccessRights, &notBefore, &notAfter, &i.DER, &created, &used, &superseded, &revoked)
 	copy(i.SHA256[:], sum)
 	copy(i.PublicKeySHA256[:], key)
@@ -56,9 +56,9 @@ func (i *Identities) AddChallenge(ctx context.Context, c fleet.Challenge, events
 }
 
 func (s *session) addChallenge(c fleet.Challenge) error {
-	err := s.exec("INSERT INTO challenges (secret_sha256, purpose, profile_id, enrollment_id, kind, team_id, serial, server_url, checkin_url, access_rights,"+
-		" created_at, expires_at, used_at, identity_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
-		c.SecretSHA256[:], int64(c.Purpose), int64(c.ProfileID), int64(c.EnrollmentID), int64(max(c.Kind, fleet.EnrollmentManual)), int64(c.TeamID),
+	err := s.exec("INSERT INTO challenges (secret_sha256, purpose, profile_id, enrollment_id, generation, kind, team_id, serial, server_url, checkin_url, access_rights,"+
+		" created_at, expires_at, used_at, identity_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+		c.SecretSHA256[:], int64(c.Purpose), int64(c.ProfileID), int64(c.EnrollmentID), c.Generation, int64(max(c.Kind, fleet.EnrollmentManual)), int64(c.TeamID),
 		clip(c.Serial, 100), c.ServerURL, c.CheckInURL, c.AccessRights,
 		s.db.now(), micros(c.ExpiresAt))
 	if err != nil {
@@ -121,9 +121,9 @@ func (s *session) challenge(secret [32]byte, lock string) (*fleet.Challenge, fle
 	c := fleet.Challenge{SecretSHA256: secret}
 	var expires int64
 	var issued fleet.IdentityID
-	found, err := s.get("SELECT purpose, profile_id, enrollment_id, kind, team_id, serial, server_url, checkin_url, access_rights, expires_at, identity_id"+
+	found, err := s.get("SELECT purpose, profile_id, enrollment_id, generation, kind, team_id, serial, server_url, checkin_url, access_rights, expires_at, identity_id"+
 		" FROM challenges WHERE secret_sha256 = ?"+lock, []any{secret[:]},
-		&c.Purpose, &c.ProfileID, &c.EnrollmentID, &c.Kind, &c.TeamID, &c.Serial, &c.ServerURL, &c.CheckInURL, &c.AccessRights, &expires, &issued)
+		&c.Purpose, &c.ProfileID, &c.EnrollmentID, &c.Generation, &c.Kind, &c.TeamID, &c.Serial, &c.ServerURL, &c.CheckInURL, &c.AccessRights, &expires, &issued)
 	if err != nil || !found {
 		return nil, 0, err
 	}
@@ -138,7 +138,7 @@ func (s *session) addIdentity(i *fleet.Identity) error {
 	}
 	i.ID = fleet.IdentityID(id)
 	err = s.insertRows("identities", identityCols, [][]any{{id, i.SHA256[:], i.SerialHex, i.PublicKeySHA256[:], int64(i.Purpose),
-		int64(i.EnrollmentID), int64(i.ProfileID), int64(max(i.Kind, fleet.EnrollmentManual)), int64(i.TeamID), clip(i.Serial, 100), i.ServerURL, i.CheckInURL, i.AccessRights,
+		int64(i.EnrollmentID), int64(i.ProfileID), i.Generation, int64(max(i.Kind, fleet.EnrollmentManual)), int64(i.TeamID), clip(i.Serial, 100), i.ServerURL, i.CheckInURL, i.AccessRights,
 		micros(i.NotBefore), micros(i.NotAfter), i.DER, s.db.now(), micros(i.UsedAt), micros(i.SupersededAt), micros(i.RevokedAt)}}, "")
 	if err != nil {
 		return fmt.Errorf("store identity: %w", err)

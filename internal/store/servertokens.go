@@ -51,7 +51,9 @@ func (t *ServerTokens) List(ctx context.Context) ([]fleet.ServerToken, error) {
 // one.
 func (t *ServerTokens) Create(ctx context.Context, v *fleet.ServerToken, profile *fleet.EnrollmentProfile,
 	seal func(fleet.SecretRef) (fleet.SecretWrite, error), events ...fleet.Event) error {
+	var made fleet.EnrollmentProfile
 	err := t.db.update(ctx, func(s *session) error {
+		made = *profile
 		id, err := s.key("ade_tokens")
 		if err != nil {
 			return err
@@ -66,7 +68,7 @@ func (t *ServerTokens) Create(ctx context.Context, v *fleet.ServerToken, profile
 		} else if err != nil {
 			return err
 		}
-		if err := s.giveProfile(profile, v.Sync.TokenID); err != nil {
+		if err := s.giveProfile(&made, v.Sync.TokenID); err != nil {
 			return err
 		}
 		return s.sealFor(v.Sync.TokenID, seal, events)
@@ -74,6 +76,7 @@ func (t *ServerTokens) Create(ctx context.Context, v *fleet.ServerToken, profile
 	if err != nil {
 		return fmt.Errorf("add server token: %w", err)
 	}
+	*profile = made
 	return nil
 }
 

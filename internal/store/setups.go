@@ -55,9 +55,14 @@ func setupValues(v *fleet.Setup) ([]any, error) {
 		int64(v.BootstrapCommand), int64(v.ReleaseCommand), v.Tries, micros(v.NextAt), v.Version}, nil
 }
 
+// setupVersions is for how many versions a generation of an enrollment has room,
+// as a power of two.
+const setupVersions = 32
+
 // beginSetup notes that a device waits from now on.
 func (s *session) beginSetup(e *fleet.Enrollment) error {
-	row, err := setupValues(&fleet.Setup{EnrollmentID: e.ID, HostID: e.HostID, State: fleet.SetupWaiting, StartedAt: s.db.clock(), Version: 1})
+	row, err := setupValues(&fleet.Setup{EnrollmentID: e.ID, HostID: e.HostID, State: fleet.SetupWaiting, StartedAt: s.db.clock(),
+		Version: e.Generation << setupVersions}) // never one of an earlier enrollment's
 	if err != nil {
 		return err
 	}
@@ -69,7 +74,7 @@ func (s *session) forgetSetup(e *fleet.Enrollment) error {
 	return s.exec("DELETE FROM setups WHERE enrollment_id = ?", int64(e.ID))
 }
 
-var setupSelect = "SELECT su." + strings.Join(setupCols, ", su.") + ", e.state, e.awaiting_configuration, e.kind," +
+var setupSelect = "SELECT su." + strings.Replace(strings.Join(setupCols, ", su."), "su.host_id", "e.host_id", 1) + ", e.state, e.awaiting_configuration, e.kind," +
 	" COALESCE(br.status, 0), br.result, COALESCE(rr.status, 0), rr.result" +
 	" FROM setups su JOIN enrollments e ON e.id = su.enrollment_id" +
 	" LEFT JOIN command_results br ON br.command_id = su.bootstrap_command AND br.enrollment_id = su.enrollment_id" +
@@ -107,7 +112,7 @@ func (t *Setups) Open(ctx context.Context, now time.Time, after fleet.Enrollment
 // OfHost reads the facts of a host's newest setup; nil: it never waited.
 func (t *Setups) OfHost(ctx context.Context, host fleet.HostID) (*fleet.SetupFacts, error) {
 	s := t.db.view(ctx)
-	list, err := collect(s, scanSetup, setupSelect+" WHERE su.host_id = ? ORDER BY su.started_at DESC LIMIT 1", int64(host))
+	list, err := collect(s, scanSetup, setupSelect+" WHERE e.host_id = ? ORDER BY su.started_at DESC LIMIT 1", int64(host))
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
@@ -226,7 +231,14 @@ func (t *Setups) Save(ctx context.Context, c *fleet.SetupChange) (saved bool, er
 			if q.cmd == nil {
 				continue
 			}
-			if err := s.enqueue(q.cmd, []fleet.Target{{EnrollmentID: v.EnrollmentID, Host: fleet.HostRef{ID: v.HostID}}}); err != nil {
+			if err := s.putCommand(q.cmd); err != nil {
+				return err
+			}
+			seq := s.db.nextSeq()
+			if q.cmd == c.Release {
+				seq = 0 // before whatever waits: a command that is never answered would keep the device in Setup Assistant
+			}
+			if err := s.queueFor(q.cmd.ID, seq, []fleet.Target{{EnrollmentID: v.EnrollmentID, Host: fleet.HostRef{ID: v.HostID}}}); err != nil {
 				return err
 			}
 			*q.to = q.cmd.ID

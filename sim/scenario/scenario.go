@@ -50,7 +50,7 @@ func Scenarios() []Scenario {
 		{"renewal", "identities are renewed, and nothing else changes", 6, short, renewal, false},
 		{"renewal-rejected", "devices reject the command that renews, and are asked again", 6, short, renewalRejected, false},
 		{"renewal-muted", "devices never acknowledge the command that renews, and use the new identity", 6, short, renewalMuted, false},
-		{"renewal-mid-command", "identities change while commands are put off, lost and repeated", 6, short, renewalMidCommand, false},
+		{"renewal-mid-command", "identities change while commands are put off and repeated", 6, 4 * time.Minute, renewalMidCommand, false},
 		{"renewal-wipe", "devices are wiped while a renewal is under way", 6, short, renewalWipe, false},
 		{"ade-return", "devices are erased, and enroll by themselves without their hosts being deleted", 6, short, adeReturn, true},
 		{"ade-same-serial", "a second device has the serial number of the first", 1, short, adeSameSerial, true},
