@@ -96,6 +96,7 @@ type Limits struct {
 	PageSize           int
 	CommandTargets     int
 	EnrollmentsPerHour int
+	PackageBytes       int
 }
 
 // Metrics says who may read /metrics.

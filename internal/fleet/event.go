@@ -96,6 +96,9 @@ const (
 	EventSetupAssistant EventKind = "setup_assistant_changed"
 	// A device in Setup Assistant was let go, was let go because it took too
 	// long, waits for a person, or went on.
+	EventPackageAdded   EventKind = "added_bootstrap_package"
+	EventPackageDeleted EventKind = "deleted_bootstrap_package"
+
 	EventSetupReleased EventKind = "setup_released"
 	EventSetupTimedOut EventKind = "setup_timed_out"
 	EventSetupHeld     EventKind = "setup_held"

@@ -210,6 +210,8 @@ type HostFilter struct {
 	// ItemUUID and ItemStatus select hosts by what became of one item.
 	ItemUUID   string
 	ItemStatus ItemStatus
+	// Package selects by what became of the bootstrap package; 0: all.
+	Package PackageStatus
 }
 
 // HostLabel is a label as a host's detail shows it.
@@ -227,6 +229,8 @@ type HostDetail struct {
 	Enrollments []Enrollment
 	// PendingCommands counts commands not answered yet on all channels.
 	PendingCommands int
+	// Package is the bootstrap package of the newest enrollment; nil: none.
+	Package *HostPackage
 }
 
 // HostRef names a host for other records.

@@ -42,6 +42,7 @@ type Options struct {
 	ServerTokens ServerTokens
 	Assistants   SetupAssistants
 	Setups       Setups
+	Packages     Packages
 	Version      apiv1.Version
 	Now          func() time.Time // nil: time.Now
 
@@ -96,6 +97,7 @@ type api struct {
 	serverTokens ServerTokens
 	assistants   SetupAssistants
 	setups       Setups
+	packages     Packages
 	version      apiv1.Version
 	now          func() time.Time
 
@@ -135,7 +137,7 @@ func New(o Options) (*API, error) {
 		enrollments: o.Enrollments, push: o.Push, settings: o.Settings, version: o.Version, now: o.Now,
 		explainer: o.Explainer, planner: o.Planner, histories: o.Histories,
 		teams: o.Teams, secrets: o.Secrets, labels: o.Labels, profiles: o.Profiles,
-		serverTokens: o.ServerTokens, assistants: o.Assistants, setups: o.Setups,
+		serverTokens: o.ServerTokens, assistants: o.Assistants, setups: o.Setups, packages: o.Packages,
 		bodyBytes:      orDefault(o.BodyBytes, DefaultBodyBytes),
 		pageSize:       orDefault(o.PageSize, DefaultPageSize),
 		commandTargets: orDefault(o.CommandTargets, DefaultCommandTargets),
@@ -254,6 +256,10 @@ func (a *api) guard(rt route) func(huma.Context, func(huma.Context)) {
 			}
 			ctx = huma.WithValue(ctx, viewerKey{}, viewer)
 			r, w = humago.Unwrap(ctx)
+		}
+		if rt.form != nil {
+			next(huma.WithValue(ctx, exchangeKey{}, exchange{w, r}))
+			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, int64(a.limitOf(rt)))
 		if err := prepareBody(r, rt, int64(a.limitOf(rt))); err != nil {

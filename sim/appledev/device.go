@@ -131,6 +131,7 @@ type Device struct {
 	pin       string // a Mac that asks for it runs nothing; "": it does not
 	lost      *LostMode
 	recovery  string // password of the recovery lock; "": none
+	packages  []string
 }
 
 // enrollment is a device under management. Fields change only while talking and
@@ -202,6 +203,7 @@ func (d *Device) reset() {
 	d.settings = make(map[string]dict)
 	d.passcode = true
 	d.pin, d.lost, d.recovery = "", nil, ""
+	d.packages = nil
 }
 
 // Spec returns what the device is.
