@@ -119,8 +119,9 @@ func (s *Service) take(ctx context.Context, p *fleet.BootstrapPackage, from io.R
 	whole := sha256.New()
 	buf := make([]byte, fleet.PackagePiece)
 	for {
-		n, err := io.ReadFull(from, buf)
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		n, err := fill(from, buf)
+		last := errors.Is(err, io.EOF)
+		if err != nil && !last {
 			return fleet.FieldErrorf(fleet.KindBadRequest, "package", "the upload of %s broke off after %d bytes: send it again", p.Name, p.Size+int64(n)).WithCause(err)
 		}
 		if p.Size += int64(n); p.Size > s.maxBytes {
@@ -133,11 +134,23 @@ func (s *Service) take(ctx context.Context, p *fleet.BootstrapPackage, from io.R
 			}
 			p.Pieces = append(p.Pieces, sha256.Sum256(buf[:n]))
 		}
-		if err != nil {
+		if last {
 			whole.Sum(p.SHA256[:0])
 			return nil
 		}
 	}
+}
+
+// fill reads until buf is full or an error comes. Unlike io.ReadFull it tells
+// the end of a file from an upload that broke off, which is
+// io.ErrUnexpectedEOF.
+func fill(from io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var more int
+		more, err = from.Read(buf[n:])
+		n += more
+	}
+	return n, err
 }
 
 // check reads the package that was stored.

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -122,7 +123,7 @@ func (c *cli) showPackage(p apiv1.BootstrapPackage, s *apiv1.BootstrapPackageSum
 			Hosts apiv1.BootstrapPackageSummary `json:"hosts"`
 		}{p, *s}
 	}
-	return c.show(listing{value: value, columns: []string{"FIELD", "VALUE"}, rows: rows})
+	return c.show(listing{value: value, columns: []string{"FACT", "VALUE"}, rows: rows, text: func(w io.Writer) { writeFacts(w, rows) }})
 }
 
 func (c *cli) bootstrapDeleteCommand() *cobra.Command {

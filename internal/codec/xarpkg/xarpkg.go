@@ -66,6 +66,9 @@ func Read(r io.ReaderAt, size int64) (*Package, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !a.whole(a.toc.Files) {
+		return nil, ErrTruncated
+	}
 	out := &Package{}
 	if err := a.checkSignature(out); err != nil {
 		return nil, err
@@ -193,8 +196,9 @@ type signature struct {
 }
 
 type file struct {
-	Name string `xml:"name"`
-	Data struct {
+	Name  string `xml:"name"`
+	Files []file `xml:"file"` // of a directory
+	Data  struct {
 		extent
 		Encoding struct {
 			Style string `xml:"style,attr"`
@@ -259,6 +263,17 @@ func (a *archive) top() (*file, error) {
 		return nil, ErrComponent
 	}
 	return nil, ErrNotPackage
+}
+
+// whole reports whether the archive has all of its files.
+func (a *archive) whole(files []file) bool {
+	for i := range files {
+		at, length := files[i].Data.Offset, files[i].Data.Length()
+		if at < 0 || length < 0 || at > a.size-a.heap || length > a.size-a.heap-at || !a.whole(files[i].Files) {
+			return false
+		}
+	}
+	return true
 }
 
 // Encodings of files in the heap.

@@ -76,6 +76,7 @@ func TestWhatMacsWouldNotInstallIsRefused(t *testing.T) {
 		{"only the magic", good[:10], ErrTruncated},
 		{"half of the table of contents", good[:200], ErrTruncated},
 		{"nothing after the table of contents", good[:heap], ErrTruncated},
+		{"a byte too little", good[:len(good)-1], ErrTruncated},
 		{"not signed", build(t, func(o *installer.Options) { o.Signer = nil }), ErrNotSigned},
 		{"a component package", build(t, func(o *installer.Options) { o.Component = true }), ErrComponent},
 		{"a component package that is not signed", build(t, func(o *installer.Options) { o.Component, o.Signer = true, nil }), ErrComponent},
