@@ -184,7 +184,7 @@ func (a *App) wire(ctx context.Context) error {
 		Hosts: inventory.NewService(hosts, a.seen, a.syncs), Commands: commands, Actions: apple.actions, Enrollments: apple.enrollments, Push: apple.push, Settings: org,
 		Explainer: apple.explainer, Planner: apple.planner, Histories: apple.histories,
 		Teams: apple.teams, Secrets: apple.enrollSecrets, Labels: apple.labels, Profiles: apple.profiles,
-		ServerTokens: apple.ade.tokens, Assistants: apple.ade.assistants, Setups: apple.ade.setups, Packages: apple.ade.packages,
+		ServerTokens: apple.ade.tokens, Assistants: apple.ade.assistants, Setups: apple.ade.setups, Packages: apple.ade.packages, OverTheAir: apple.overTheAir,
 		Version: a.options.Version, Now: a.clock, BodyBytes: a.config.Limits.APIBodyBytes, PageSize: a.config.Limits.PageSize,
 		CommandTargets: a.config.Limits.CommandTargets, EnrollmentsPerHour: a.config.Limits.EnrollmentsPerHour})
 	if err != nil {

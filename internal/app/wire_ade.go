@@ -37,6 +37,7 @@ type adeParts struct {
 	setup      http.Handler
 	setups     *setup.Service
 	packages   *bootstrap.Service
+	trusted    machineinfo.Authorities // of devices
 }
 
 func (a *App) wireADE(org *settings.Service, issuer *enroll.Issuer, teams *inventory.Teams) (*adeParts, error) {
@@ -61,7 +62,7 @@ func (a *App) wireADE(org *settings.Service, issuer *enroll.Issuer, teams *inven
 	admission := enroll.NewAdmission(issuer, devices, teamSettings{org, teams})
 	packages := bootstrap.New(store.NewPackages(a.db), org, a.clock, int64(a.config.Limits.PackageBytes))
 	a.sweep = append(a.sweep, packages.Sweep)
-	return &adeParts{tokens: tokens, assistants: assistants, setup: apple.NewSetup(admission, trusted), setups: a.wireSetup(org, teams), packages: packages}, nil
+	return &adeParts{tokens: tokens, assistants: assistants, setup: apple.NewSetup(admission, trusted), setups: a.wireSetup(org, teams), packages: packages, trusted: trusted}, nil
 }
 
 // syncTokens gives every server token a round, each under a lease of its own:

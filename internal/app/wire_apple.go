@@ -63,6 +63,7 @@ type appleParts struct {
 	enrollments enrollments
 	push        *pki.Push
 	ade         *adeParts
+	overTheAir  *enroll.OverTheAir
 }
 
 func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts, error) {
@@ -120,6 +121,7 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 		enrollments: enrollments{issuer, lifecycle},
 		push:        push,
 		ade:         automatic,
+		overTheAir:  enroll.NewOverTheAir(issuer, items.enrollSecrets, authority, automatic.trusted),
 	}, nil
 }
 

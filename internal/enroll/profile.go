@@ -183,6 +183,14 @@ func (i *Issuer) build(ctx context.Context, actor fleet.Actor, p fleet.Enrollmen
 // buildFor mints a challenge for whoever may come in, and builds the profile
 // that carries it.
 func (i *Issuer) buildFor(ctx context.Context, actor fleet.Actor, p fleet.EnrollmentProfile, admission fleet.Admission, signed bool) ([]byte, error) {
+	event := fleet.Event{Kind: fleet.EventProfileDownloaded, Actor: actor, Details: details(map[string]string{"enrollment": p.Name, "serial": admission.Serial})}
+	return i.compose(ctx, fleet.Challenge{Purpose: fleet.PurposeEnroll, ProfileID: p.ID, Admission: admission}, signed,
+		func(c fleet.Challenge) (string, error) { return i.authority.Mint(ctx, c, event) })
+}
+
+// compose builds the enrollment profile around a challenge, which mint makes
+// when everything else is there.
+func (i *Issuer) compose(ctx context.Context, c fleet.Challenge, signed bool, mint func(fleet.Challenge) (string, error)) ([]byte, error) {
 	s, err := i.settings.Settings(ctx)
 	if err != nil {
 		return nil, err
@@ -199,10 +207,8 @@ func (i *Issuer) buildFor(ctx context.Context, actor fleet.Actor, p fleet.Enroll
 	}
 	e := mobileconfig.Enrollment{Organization: s.OrgName, Topic: push.Topic, ServerURL: s.AppleBase() + PathMDM,
 		AccessRights: mobileconfig.AllRights, SCEPURL: s.AppleBase() + PathSCEP, CA: i.authority.Certificate()}
-	e.Challenge, err = i.authority.Mint(ctx, fleet.Challenge{Purpose: fleet.PurposeEnroll, ProfileID: p.ID,
-		Admission: admission,
-		ServerURL: e.ServerURL, CheckInURL: e.CheckInURL, AccessRights: e.AccessRights},
-		fleet.Event{Kind: fleet.EventProfileDownloaded, Actor: actor, Details: details(map[string]string{"enrollment": p.Name, "serial": admission.Serial})})
+	c.ServerURL, c.CheckInURL, c.AccessRights = e.ServerURL, e.CheckInURL, e.AccessRights
+	e.Challenge, err = mint(c)
 	if err != nil {
 		return nil, fmt.Errorf("mint challenge: %w", err)
 	}

@@ -43,6 +43,7 @@ type Options struct {
 	Assistants   SetupAssistants
 	Setups       Setups
 	Packages     Packages
+	OverTheAir   OverTheAir
 	Version      apiv1.Version
 	Now          func() time.Time // nil: time.Now
 
@@ -98,6 +99,7 @@ type api struct {
 	assistants   SetupAssistants
 	setups       Setups
 	packages     Packages
+	overTheAir   OverTheAir
 	version      apiv1.Version
 	now          func() time.Time
 
@@ -137,7 +139,7 @@ func New(o Options) (*API, error) {
 		enrollments: o.Enrollments, push: o.Push, settings: o.Settings, version: o.Version, now: o.Now,
 		explainer: o.Explainer, planner: o.Planner, histories: o.Histories,
 		teams: o.Teams, secrets: o.Secrets, labels: o.Labels, profiles: o.Profiles,
-		serverTokens: o.ServerTokens, assistants: o.Assistants, setups: o.Setups, packages: o.Packages,
+		serverTokens: o.ServerTokens, assistants: o.Assistants, setups: o.Setups, packages: o.Packages, overTheAir: o.OverTheAir,
 		bodyBytes:      orDefault(o.BodyBytes, DefaultBodyBytes),
 		pageSize:       orDefault(o.PageSize, DefaultPageSize),
 		commandTargets: orDefault(o.CommandTargets, DefaultCommandTargets),

@@ -222,6 +222,10 @@ func (a *api) enrollmentRoutes() []route {
 	return []route{
 		{method: http.MethodGet, path: "~/enrollment_profiles/manual", also: []string{"~/mdm/manual_enrollment_profile"}, permission: enrollmentsRead,
 			id: "downloadManualEnrollmentProfile", summary: "Download the manual enrollment profile; each download enrolls one device", file: mobileconfigType, bind: handle(a.manualProfile)},
+		{method: http.MethodGet, path: "~/enrollment_profiles/ota", permission: Open, id: "downloadOTAProfile",
+			summary: "Download the profile that begins enrollment over the air, on the device itself", file: mobileconfigType, bind: handle(a.otaProfile)},
+		{method: http.MethodPost, path: "~/ota_enrollment", permission: Open, id: "enrollOverTheAir", bodyBytes: otaBytes,
+			summary: "Where a device that enrolls over the air tells what it is, signed: first by Apple's certificate, then by one of ours", file: mobileconfigType, bind: handle(a.otaEnroll)},
 		{method: http.MethodGet, path: "~/enrollments", permission: enrollmentsRead, id: "listEnrollments",
 			summary: "List enrollments", bind: handle(a.listEnrollments)},
 		{method: http.MethodPost, path: "~/enrollments", permission: enrollmentsWrite, id: "createEnrollment",

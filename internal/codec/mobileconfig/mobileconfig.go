@@ -47,18 +47,7 @@ type Enrollment struct {
 // Build returns the profile as an unsigned XML property list.
 func (e Enrollment) Build() ([]byte, error) {
 	scepUUID := e.uuid(scepIdentifier)
-	scep := payload("com.apple.security.scep", scepIdentifier, scepUUID, "SCEP", map[string]any{
-		"PayloadContent": map[string]any{
-			"URL":              e.SCEPURL,
-			"Name":             "Muster",
-			"Subject":          []any{[]any{[]any{"O", "Muster"}}, []any{[]any{"CN", "Muster device identity"}}},
-			"Challenge":        e.Challenge,
-			"Keysize":          scepKeyBits,
-			"Key Type":         "RSA",
-			"Key Usage":        scepKeyUsage,
-			"KeyIsExtractable": false,
-		},
-	})
+	scep := scepPayload(scepIdentifier, scepUUID, e.SCEPURL, e.Challenge)
 	mdm := map[string]any{
 		"Topic":                   e.Topic,
 		"ServerURL":               e.ServerURL,
@@ -80,6 +69,22 @@ func (e Enrollment) Build() ([]byte, error) {
 		"PayloadDescription":  "Lets " + e.orgName() + " manage this device.",
 	})
 	return plist.Marshal(profile)
+}
+
+// scepPayload has a device ask for an identity.
+func scepPayload(identifier, uuid, url, challenge string) map[string]any {
+	return payload("com.apple.security.scep", identifier, uuid, "SCEP", map[string]any{
+		"PayloadContent": map[string]any{
+			"URL":              url,
+			"Name":             "Muster",
+			"Subject":          []any{[]any{[]any{"O", "Muster"}}, []any{[]any{"CN", "Muster device identity"}}},
+			"Challenge":        challenge,
+			"Keysize":          scepKeyBits,
+			"Key Type":         "RSA",
+			"Key Usage":        scepKeyUsage,
+			"KeyIsExtractable": false,
+		},
+	})
 }
 
 func (e Enrollment) orgName() string {
