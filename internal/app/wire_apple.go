@@ -64,6 +64,7 @@ type appleParts struct {
 	push        *pki.Push
 	ade         *adeParts
 	overTheAir  *enroll.OverTheAir
+	accounts    *enroll.Accounts
 }
 
 func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts, error) {
@@ -121,6 +122,7 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 		enrollments: enrollments{issuer, lifecycle},
 		push:        push,
 		ade:         automatic,
+		accounts:    enroll.NewAccounts(issuer, a.accountTokens(), authority, automatic.trusted, a.clock),
 		overTheAir:  enroll.NewOverTheAir(issuer, items.enrollSecrets, authority, automatic.trusted),
 	}, nil
 }

@@ -131,6 +131,6 @@ func (o *OverTheAir) enroll(ctx context.Context, team fleet.TeamID, info fleet.M
 	}
 	event := fleet.Event{Kind: fleet.EventProfileDownloaded, Actor: fleet.Actor{Kind: fleet.ActorDevice, Name: info.Serial, Address: address},
 		Details: details(map[string]string{"enrollment": "over the air", "serial": info.Serial})}
-	return o.issuer.compose(ctx, fleet.Challenge{Purpose: fleet.PurposeEnroll, Admission: proof.Admission}, true,
-		func(c fleet.Challenge) (string, error) { return o.proofs.Spend(ctx, proof, c, event) })
+	return o.issuer.compose(ctx, composition{challenge: fleet.Challenge{Purpose: fleet.PurposeEnroll, Admission: proof.Admission}, signed: true,
+		mint: func(c fleet.Challenge) (string, error) { return o.proofs.Spend(ctx, proof, c, event) }})
 }

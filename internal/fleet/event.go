@@ -96,6 +96,10 @@ const (
 	EventSetupAssistant EventKind = "setup_assistant_changed"
 	// A device in Setup Assistant was let go, was let go because it took too
 	// long, waits for a person, or went on.
+	// EventAccountInvited says that a token for enrolling with an account was
+	// made.
+	EventAccountInvited EventKind = "account_enrollment_created"
+
 	EventPackageAdded   EventKind = "added_bootstrap_package"
 	EventPackageDeleted EventKind = "deleted_bootstrap_package"
 

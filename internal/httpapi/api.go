@@ -44,6 +44,7 @@ type Options struct {
 	Setups       Setups
 	Packages     Packages
 	OverTheAir   OverTheAir
+	Accounts     Accounts
 	Version      apiv1.Version
 	Now          func() time.Time // nil: time.Now
 
@@ -100,6 +101,7 @@ type api struct {
 	setups       Setups
 	packages     Packages
 	overTheAir   OverTheAir
+	accounts     Accounts
 	version      apiv1.Version
 	now          func() time.Time
 
@@ -139,7 +141,7 @@ func New(o Options) (*API, error) {
 		enrollments: o.Enrollments, push: o.Push, settings: o.Settings, version: o.Version, now: o.Now,
 		explainer: o.Explainer, planner: o.Planner, histories: o.Histories,
 		teams: o.Teams, secrets: o.Secrets, labels: o.Labels, profiles: o.Profiles,
-		serverTokens: o.ServerTokens, assistants: o.Assistants, setups: o.Setups, packages: o.Packages, overTheAir: o.OverTheAir,
+		serverTokens: o.ServerTokens, assistants: o.Assistants, setups: o.Setups, packages: o.Packages, overTheAir: o.OverTheAir, accounts: o.Accounts,
 		bodyBytes:      orDefault(o.BodyBytes, DefaultBodyBytes),
 		pageSize:       orDefault(o.PageSize, DefaultPageSize),
 		commandTargets: orDefault(o.CommandTargets, DefaultCommandTargets),

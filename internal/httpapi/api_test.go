@@ -53,7 +53,7 @@ func newBench(t *testing.T) *bench {
 	b.tokens, b.assistants = &httpapitest.ServerTokens{Tokens: []fleet.ServerToken{httpapitest.ServerToken()}}, &httpapitest.Assistants{}
 	b.setups, b.packages = &httpapitest.Setups{}, &httpapitest.Packages{}
 	explainer := &httpapitest.Explainer{}
-	api, err := New(Options{Explainer: explainer, Planner: explainer, Histories: explainer, ServerTokens: b.tokens, Assistants: b.assistants, Setups: b.setups, Packages: b.packages, OverTheAir: &httpapitest.OverTheAir{},
+	api, err := New(Options{Explainer: explainer, Planner: explainer, Histories: explainer, ServerTokens: b.tokens, Assistants: b.assistants, Setups: b.setups, Packages: b.packages, OverTheAir: &httpapitest.OverTheAir{}, Accounts: &httpapitest.OverTheAir{},
 		Access: b.access, Users: b.users, Sessions: httpapitest.Sessions{}, Hosts: b.hosts, Commands: b.commands, Actions: b.actions, Enrollments: b.enrollments,
 		Push: b.push, Teams: b.teams, Secrets: b.secrets, Labels: b.labels, Profiles: b.profiles, Settings: b.settings, Version: apiv1.Version{Version: "1.2.3"}, Now: httpapitest.Now,
 		PageSize: 500, CommandTargets: 3, EnrollmentsPerHour: 2,

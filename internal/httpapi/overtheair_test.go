@@ -41,3 +41,17 @@ func TestDevicesEnrollOverTheAirWithoutALogin(t *testing.T) {
 		t.Errorf("guessing on and on: %d", status)
 	}
 }
+
+func TestPeopleAreInvitedWithTheirAccounts(t *testing.T) {
+	b := newBench(t)
+	status, body, _ := b.call(t, http.MethodPost, "/api/v1/fleet/account_driven_enrollments", `{"managed_apple_id":"ada@example.com","team_id":3}`)
+	if status != http.StatusOK || body["token"] != "secret-account-token" || body["expires_at"] == nil {
+		t.Errorf("%d %v", status, body)
+	}
+	if status, _, _ = b.call(t, http.MethodPost, "/api/v1/fleet/account_driven_enrollments", `{"managed_apple_id":"ada"}`); status != http.StatusUnprocessableEntity {
+		t.Errorf("no account: %d", status)
+	}
+	if status, _, _ = b.as(t, "token-observer", http.MethodPost, "/api/v1/fleet/account_driven_enrollments", `{"managed_apple_id":"ada@example.com"}`); status != http.StatusForbidden {
+		t.Errorf("an observer: %d", status)
+	}
+}

@@ -226,6 +226,8 @@ func (a *api) enrollmentRoutes() []route {
 			summary: "Download the profile that begins enrollment over the air, on the device itself", file: mobileconfigType, bind: handle(a.otaProfile)},
 		{method: http.MethodPost, path: "~/ota_enrollment", permission: Open, id: "enrollOverTheAir", bodyBytes: otaBytes,
 			summary: "Where a device that enrolls over the air tells what it is, signed: first by Apple's certificate, then by one of ours", file: mobileconfigType, bind: handle(a.otaEnroll)},
+		{method: http.MethodPost, path: "~/account_driven_enrollments", permission: enrollmentsWrite, id: "inviteAccount",
+			summary: "Let the person of a managed Apple account enroll an iPhone or iPad of their own, once", bind: handle(a.inviteAccount)},
 		{method: http.MethodGet, path: "~/enrollments", permission: enrollmentsRead, id: "listEnrollments",
 			summary: "List enrollments", bind: handle(a.listEnrollments)},
 		{method: http.MethodPost, path: "~/enrollments", permission: enrollmentsWrite, id: "createEnrollment",

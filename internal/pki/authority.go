@@ -197,7 +197,7 @@ func (a *Authority) CertificateAuthority(context.Context) (*x509.Certificate, cr
 // Mint makes a one-time challenge for what c says and returns the secret. Its
 // hash and expiry are filled in; the secret itself is kept nowhere.
 func (a *Authority) Mint(ctx context.Context, c fleet.Challenge, events ...fleet.Event) (string, error) {
-	secret := a.draw(&c)
+	secret := a.Draw(&c)
 	if err := a.identities.AddChallenge(ctx, c, events...); err != nil {
 		return "", err
 	}

@@ -15,8 +15,8 @@ import (
 // enrollment over the air. It does so at once.
 const otaLife = time.Hour
 
-// draw fills in the hash and the expiry of a challenge and returns its secret.
-func (a *Authority) draw(c *fleet.Challenge) (secret string) {
+// Draw fills in the hash and the expiry of a challenge and returns its secret.
+func (a *Authority) Draw(c *fleet.Challenge) (secret string) {
 	secret = ids.Token()
 	c.SecretSHA256 = sha256.Sum256([]byte(secret))
 	c.ExpiresAt = a.clock().Add(challengeTTL)
@@ -28,7 +28,7 @@ func (a *Authority) draw(c *fleet.Challenge) (secret string) {
 // challenge, or it was used.
 func (a *Authority) Trade(ctx context.Context, secret string, used, minted fleet.Challenge, events ...fleet.Event) (string, error) {
 	used.SecretSHA256 = sha256.Sum256([]byte(secret))
-	out := a.draw(&minted)
+	out := a.Draw(&minted)
 	done, err := a.identities.Trade(ctx, used, minted, a.clock(), events...)
 	if err != nil {
 		return "", fmt.Errorf("trade a challenge: %w", err)
@@ -55,7 +55,7 @@ func (a *Authority) Proof(ctx context.Context, cert *x509.Certificate) (*fleet.I
 // Spend uses an identity up and mints a challenge, at once. KindForbidden: it
 // was used.
 func (a *Authority) Spend(ctx context.Context, i *fleet.Identity, minted fleet.Challenge, events ...fleet.Event) (string, error) {
-	out := a.draw(&minted)
+	out := a.Draw(&minted)
 	done, err := a.identities.Spend(ctx, i.ID, minted, events...)
 	if err != nil {
 		return "", fmt.Errorf("spend an identity: %w", err)

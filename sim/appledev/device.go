@@ -142,7 +142,13 @@ type enrollment struct {
 	device   channel
 	user     *channel // nil: no user channel
 	fixed    bool     // nobody at the device may remove it
+	// pseudonym is the EnrollmentID of a personal device.
+	pseudonym string
 }
+
+// personal reports a device that its owner enrolled with an account. It tells
+// nothing that would name it elsewhere.
+func (e *enrollment) personal() bool { return e.profile.mdm != nil && e.profile.mdm.account != "" }
 
 // channel is what pushes and commands go through.
 type channel struct {

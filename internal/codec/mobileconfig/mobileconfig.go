@@ -39,6 +39,9 @@ type Enrollment struct {
 	ServerURL    string
 	CheckInURL   string // empty: check-ins go to ServerURL as well
 	AccessRights int
+	// ManagedAppleID is the account of a person who enrolls a device of their
+	// own; "": the device is the organization's. Then AccessRights do not count.
+	ManagedAppleID string
 	SCEPURL      string
 	Challenge    string // the one-time secret
 	CA           *x509.Certificate
@@ -60,11 +63,19 @@ func (e Enrollment) Build() ([]byte, error) {
 	if e.CheckInURL != "" {
 		mdm["CheckInURL"] = e.CheckInURL
 	}
+	scope := "System"
+	if e.ManagedAppleID != "" {
+		// contracts/apple.md 1.7 and 4.7
+		scope = "User"
+		mdm["EnrollmentMode"], mdm["AssignedManagedAppleID"] = "BYOD", e.ManagedAppleID
+		mdm["ServerCapabilities"] = []any{"com.apple.mdm.per-user-connections", "com.apple.mdm.token"}
+		delete(mdm, "AccessRights")
+	}
 	root := payload("com.apple.security.root", rootIdentifier, e.uuid(rootIdentifier), "Muster certificate authority",
 		map[string]any{"PayloadContent": e.CA.Raw})
 	profile := payload("Configuration", EnrollmentIdentifier, e.uuid(EnrollmentIdentifier), e.name(), map[string]any{
 		"PayloadContent":      []any{root, scep, payload("com.apple.mdm", mdmIdentifier, e.uuid(mdmIdentifier), "MDM", mdm)},
-		"PayloadScope":        "System",
+		"PayloadScope":        scope,
 		"PayloadOrganization": e.Organization,
 		"PayloadDescription":  "Lets " + e.orgName() + " manage this device.",
 	})
