@@ -42,9 +42,9 @@ type Enrollment struct {
 	// ManagedAppleID is the account of a person who enrolls a device of their
 	// own; "": the device is the organization's. Then AccessRights do not count.
 	ManagedAppleID string
-	SCEPURL      string
-	Challenge    string // the one-time secret
-	CA           *x509.Certificate
+	SCEPURL        string
+	Challenge      string // the one-time secret
+	CA             *x509.Certificate
 }
 
 // Build returns the profile as an unsigned XML property list.
