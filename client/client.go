@@ -206,6 +206,11 @@ func (c *Client) send(ctx context.Context, method, target, contentType string, p
 	if err != nil {
 		return 0, "", 0, nil, err
 	}
+	return c.exchange(c.http, req, contentType)
+}
+
+// exchange sends a request and reads its answer.
+func (c *Client) exchange(by *http.Client, req *http.Request, contentType string) (status int, kind string, wait time.Duration, data []byte, err error) {
 	for name, value := range c.headers {
 		req.Header.Set(name, value)
 	}
@@ -215,7 +220,7 @@ func (c *Client) send(ctx context.Context, method, target, contentType string, p
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	res, err := c.http.Do(req)
+	res, err := by.Do(req)
 	if err != nil {
 		return 0, "", 0, nil, err
 	}

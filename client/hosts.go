@@ -21,6 +21,7 @@ type HostFilter struct {
 	ConnectedToFleet    bool
 	LabelID             int64
 	OSSettings          string // verified, verifying, pending, failed; without TeamID: of hosts without a team
+	BootstrapPackage    string // installed, pending, failed; without TeamID: of hosts without a team
 	ProfileUUID         string
 	ProfileStatus       string
 	OrderKey            string
@@ -32,7 +33,7 @@ func (f HostFilter) values() url.Values {
 	for name, value := range map[string]string{
 		"query": f.Query, "status": f.Status, "platform": f.Platform, "mdm_enrollment_status": f.MDMEnrollmentStatus,
 		"mdm_name": f.MDMName, "order_key": f.OrderKey, "order_direction": f.OrderDirection,
-		"os_settings": f.OSSettings, "profile_uuid": f.ProfileUUID, "profile_status": f.ProfileStatus,
+		"os_settings": f.OSSettings, "bootstrap_package": f.BootstrapPackage, "profile_uuid": f.ProfileUUID, "profile_status": f.ProfileStatus,
 	} {
 		if value != "" {
 			v.Set(name, value)

@@ -285,6 +285,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{access.TeamsRead, "amopgt"}, {access.TeamsWrite, "amg"}, {access.HostsTransfer, "am"},
 		{access.SecretsRead, "amg"}, {access.SecretsWrite, "amg"},
 		{access.LabelsRead, "amopgt"}, {access.LabelsWrite, "amg"},
+		{access.PackagesRead, "amg"}, {access.PackagesWrite, "amg"},
 		{access.ProfilesRead, "amopgt"}, {access.ProfilesWrite, "amg"}, {access.ProfilesResend, "amt"},
 		{access.VariablesRead, "amopgt"}, {access.VariablesWrite, "amg"},
 		{"hosts:unheard-of", ""}, {"", ""},

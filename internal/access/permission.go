@@ -67,6 +67,10 @@ const (
 	VariablesRead  Permission = "variables:read"
 	VariablesWrite Permission = "variables:write"
 
+	// PackagesRead shows the bootstrap packages of teams, with the tokens that
+	// they are fetched by.
+	PackagesRead  Permission = "packages:read"
+	PackagesWrite Permission = "packages:write"
 	// ABMRead shows server tokens of Apple's device enrollment service without
 	// what is secret; ABMSync has their devices read anew.
 	ABMRead  Permission = "abm:read"
@@ -115,7 +119,8 @@ func observes(p Permission) bool {
 func maintains(p Permission) bool {
 	switch p {
 	case HostsWrite, CommandsRun, EnrollmentsRead, EnrollmentsWrite, TeamsWrite, HostsTransfer, SecretsRead, SecretsWrite,
-		LabelsWrite, ProfilesWrite, ProfilesResend, VariablesWrite, ABMRead, ABMSync, ActionsRun, ActionsReveal, ApprovalsRead:
+		LabelsWrite, ProfilesWrite, ProfilesResend, VariablesWrite, ABMRead, ABMSync, ActionsRun, ActionsReveal, ApprovalsRead,
+		PackagesRead, PackagesWrite:
 		return true
 	}
 	return false
@@ -126,7 +131,8 @@ func maintains(p Permission) bool {
 func automates(p Permission) bool {
 	switch p {
 	case SelfRead, SelfWrite, VersionRead, ConfigRead, ConfigWrite, HostsRead, EnrollmentsRead, EnrollmentsWrite, CommandsRun,
-		TeamsRead, TeamsWrite, SecretsRead, SecretsWrite, LabelsRead, LabelsWrite, ProfilesRead, ProfilesWrite, VariablesRead, VariablesWrite, ABMRead:
+		TeamsRead, TeamsWrite, SecretsRead, SecretsWrite, LabelsRead, LabelsWrite, ProfilesRead, ProfilesWrite, VariablesRead, VariablesWrite, ABMRead,
+		PackagesRead, PackagesWrite:
 		return true
 	}
 	return false

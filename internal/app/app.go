@@ -184,7 +184,7 @@ func (a *App) wire(ctx context.Context) error {
 		Hosts: inventory.NewService(hosts, a.seen, a.syncs), Inventories: apple.vitals, Commands: commands, Actions: apple.actions, Enrollments: apple.enrollments, Push: apple.push, Guardian: apple.guardian, Renewer: apple.renewer, Settings: org,
 		Explainer: apple.explainer, Planner: apple.planner, Histories: apple.histories,
 		Teams: apple.teams, Secrets: apple.enrollSecrets, Labels: apple.labels, Profiles: apple.profiles,
-		ServerTokens: apple.ade.tokens, Assistants: apple.ade.assistants, Setups: apple.ade.setups,
+		ServerTokens: apple.ade.tokens, Assistants: apple.ade.assistants, Setups: apple.ade.setups, Packages: apple.ade.packages, OverTheAir: apple.overTheAir, Accounts: apple.accounts,
 		Version: a.options.Version, Now: a.clock, BodyBytes: a.config.Limits.APIBodyBytes, PageSize: a.config.Limits.PageSize,
 		CommandTargets: a.config.Limits.CommandTargets, EnrollmentsPerHour: a.config.Limits.EnrollmentsPerHour})
 	if err != nil {
@@ -194,6 +194,7 @@ func (a *App) wire(ctx context.Context) error {
 	mux.Handle("/mdm/apple/mdm", apple.mdm)
 	mux.Handle("/mdm/apple/scep", apple.scep)
 	mux.Handle(enroll.PathAutomatic, apple.ade.setup)
+	mountAccounts(mux, apple.accounts)
 	mux.HandleFunc("GET /healthz", a.healthz)
 	mux.HandleFunc("GET /readyz", a.readyz)
 	if !a.config.Metrics.Disabled {

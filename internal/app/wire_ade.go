@@ -12,6 +12,7 @@ import (
 	"github.com/muster-mdm/muster/internal/ade"
 	"github.com/muster-mdm/muster/internal/apple"
 	"github.com/muster-mdm/muster/internal/applenet"
+	"github.com/muster-mdm/muster/internal/bootstrap"
 	"github.com/muster-mdm/muster/internal/codec/machineinfo"
 	"github.com/muster-mdm/muster/internal/enroll"
 	"github.com/muster-mdm/muster/internal/fleet"
@@ -29,15 +30,14 @@ const (
 	setupEvery = 2 * time.Second  // somebody waits in front of the device
 )
 
-// pathManifest is followed by the token of a bootstrap package.
-const pathManifest = "/api/mdm/apple/bootstrap/manifest?token="
-
 // adeParts are about devices that Apple assigned to this server.
 type adeParts struct {
 	tokens     *ade.Tokens
 	assistants *ade.Assistants
 	setup      http.Handler
 	setups     *setup.Service
+	packages   *bootstrap.Service
+	trusted    machineinfo.Authorities // of devices
 }
 
 func (a *App) wireADE(org *settings.Service, issuer *enroll.Issuer, teams *inventory.Teams) (*adeParts, error) {
@@ -60,7 +60,9 @@ func (a *App) wireADE(org *settings.Service, issuer *enroll.Issuer, teams *inven
 		return nil, err
 	}
 	admission := enroll.NewAdmission(issuer, devices, teamSettings{org, teams})
-	return &adeParts{tokens: tokens, assistants: assistants, setup: apple.NewSetup(admission, trusted, a.clock), setups: a.wireSetup(org, teams)}, nil
+	packages := bootstrap.New(store.NewPackages(a.db), org, a.clock, int64(a.config.Limits.PackageBytes))
+	a.sweep = append(a.sweep, packages.Sweep)
+	return &adeParts{tokens: tokens, assistants: assistants, setup: apple.NewSetup(admission, trusted, a.clock), setups: a.wireSetup(org, teams), packages: packages, trusted: trusted}, nil
 }
 
 // syncTokens gives every server token a round, each under a lease of its own:
@@ -133,7 +135,7 @@ func (a *App) wireSetup(org *settings.Service, teams *inventory.Teams) *setup.Se
 		if err != nil {
 			return nil, err
 		}
-		return func(p *fleet.BootstrapPackage) string { return s.AppleBase() + pathManifest + p.Token }, nil
+		return func(p *fleet.BootstrapPackage) string { return bootstrap.ManifestURL(s.AppleBase(), p) }, nil
 	}
 	service := setup.New(setup.Options{Store: store.NewSetups(a.db), Teams: teamSettings{org, teams}, Links: links, Clock: a.clock, Pushes: a.pushes,
 		ItemsPaused: a.config.Desired.Paused})

@@ -71,6 +71,8 @@ type appleParts struct {
 	vitals      *inventory.Vitals
 	guardian    *guardian.Service
 	renewer     *enroll.Renewer
+	overTheAir  *enroll.OverTheAir
+	accounts    *enroll.Accounts
 }
 
 func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts, error) {
@@ -140,6 +142,8 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 		enrollments: enrollments{issuer, lifecycle},
 		push:        push,
 		ade:         automatic,
+		accounts:    enroll.NewAccounts(issuer, a.accountTokens(), authority, automatic.trusted, a.clock),
+		overTheAir:  enroll.NewOverTheAir(issuer, items.enrollSecrets, authority, automatic.trusted),
 	}, nil
 }
 

@@ -198,6 +198,8 @@ func (h *Handler) admit(ctx context.Context, m *message) error {
 	switch {
 	case c.Identity.ID == 0:
 		return fleet.Errorf(fleet.KindForbidden, "the certificate is not known to this server")
+	case c.Identity.Purpose == fleet.PurposeOTA:
+		return fleet.Errorf(fleet.KindForbidden, "the certificate is for asking for an enrollment profile over the air, not for MDM")
 	case !c.Identity.RevokedAt.IsZero():
 		return fleet.Errorf(fleet.KindForbidden, "the certificate was replaced by a newer enrollment of the device")
 	}

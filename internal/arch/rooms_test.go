@@ -60,6 +60,8 @@ var rooms = []room{
 	{path: "internal/codec/pushcsr", ours: []string{nouns, kit, "internal/codec/plist"}, doors: []string{"crypto/x509"}},
 	{path: "internal/codec/deptoken", ours: []string{nouns, kit, "internal/codec/cms"}, doors: []string{"crypto/x509"},
 		testDoors: []string{"os/exec", "github.com/smallstep/pkcs7"}}, // openssl as a second opinion
+	{path: "internal/codec/xarpkg", ours: []string{nouns, kit, "internal/codec/cms"}, doors: []string{"crypto/x509", "encoding/xml"},
+		testOurs: []string{"sim/installer"}}, // makes packages
 	{path: "internal/codec/adeprofile", ours: []string{nouns, kit}},
 	{path: "internal/codec/machineinfo", ours: []string{nouns, kit, "internal/codec/plist", "internal/codec/cms"}, doors: []string{"crypto/x509"},
 		testDoors: []string{"os/exec", "github.com/smallstep/pkcs7"}}, // openssl as a second opinion
@@ -71,6 +73,7 @@ var rooms = []room{
 	// Verbs: never each other, no transport, no SQL.
 	{path: "internal/access", ours: []string{nouns, kit}, doors: []string{"golang.org/x/crypto/argon2"}, testOurs: withStore},
 	{path: "internal/ade", ours: []string{nouns, kit, codec}, testOurs: withStore},
+	{path: "internal/bootstrap", ours: []string{nouns, kit, codec}, testOurs: append([]string{"sim/installer"}, withStore...)},
 	{path: "internal/command", ours: []string{nouns, kit, codec}, testOurs: withStore},
 	{path: "internal/enroll", ours: []string{nouns, kit, codec}, doors: []string{"crypto/x509"}, testOurs: withStore},
 	{path: "internal/guardian", ours: []string{nouns, kit, codec}, testOurs: withStore},
@@ -131,6 +134,7 @@ var rooms = []room{
 		testOurs: []string{"sim/appleserver"}, testDoors: []string{"os/exec"}},
 	{path: "sim/appleserver", ours: []string{codec, kit}, doors: []string{"crypto/x509", "encoding/asn1", "net/http", "github.com/google/uuid"},
 		testDoors: []string{"os/exec"}},
+	{path: "sim/installer", ours: []string{codec, kit}, doors: []string{"crypto/x509"}},
 	{path: "sim/load", ours: []string{codec, kit, api, "client", "sim/*"},
 		doors:     []string{"crypto/x509", "net/http", "github.com/google/uuid", "github.com/smallstep/pkcs7", "golang.org/x/time/rate"},
 		testDoors: []string{"howett.net/plist"}},

@@ -46,6 +46,7 @@ type bench struct {
 	assistants  *httpapitest.Assistants
 	setups      *httpapitest.Setups
 	renewer     *httpapitest.Renewer
+	packages    *httpapitest.Packages
 	actions     *httpapitest.Actions
 }
 
@@ -54,9 +55,9 @@ func newBench(t *testing.T) *bench {
 	b := &bench{actions: &httpapitest.Actions{}, t: t, dir: t.TempDir(), env: map[string]string{}, access: &httpapitest.Access{}, users: &httpapitest.Users{}, hosts: &httpapitest.Hosts{}, inventories: &httpapitest.Inventories{}, guardian: &httpapitest.Guardian{},
 		commands: &httpapitest.Commands{}, enrollments: &httpapitest.Enrollments{}, push: &httpapitest.Push{}, teams: &httpapitest.Teams{}, secrets: &httpapitest.EnrollSecrets{}, labels: &httpapitest.Labels{}, profiles: &httpapitest.Profiles{}}
 	b.tokens, b.assistants = &httpapitest.ServerTokens{Tokens: []fleet.ServerToken{httpapitest.ServerToken()}}, &httpapitest.Assistants{}
-	b.setups, b.renewer = &httpapitest.Setups{}, &httpapitest.Renewer{}
+	b.setups, b.renewer, b.packages = &httpapitest.Setups{}, &httpapitest.Renewer{}, &httpapitest.Packages{}
 	explainer := &httpapitest.Explainer{}
-	api, err := httpapi.New(httpapi.Options{Explainer: explainer, Planner: explainer, Histories: explainer, ServerTokens: b.tokens, Assistants: b.assistants, Setups: b.setups, Renewer: b.renewer, Access: b.access, Users: b.users, Sessions: httpapitest.Sessions{}, Hosts: b.hosts, Inventories: b.inventories, Guardian: b.guardian, Commands: b.commands, Actions: b.actions,
+	api, err := httpapi.New(httpapi.Options{Explainer: explainer, Planner: explainer, Histories: explainer, ServerTokens: b.tokens, Assistants: b.assistants, Setups: b.setups, Renewer: b.renewer, Packages: b.packages, OverTheAir: &httpapitest.OverTheAir{}, Accounts: &httpapitest.OverTheAir{}, Access: b.access, Users: b.users, Sessions: httpapitest.Sessions{}, Hosts: b.hosts, Inventories: b.inventories, Guardian: b.guardian, Commands: b.commands, Actions: b.actions,
 		Enrollments: b.enrollments, Push: b.push, Teams: b.teams, Secrets: b.secrets, Labels: b.labels, Profiles: b.profiles, Settings: &httpapitest.Settings{Current: fleet.Settings{OrgName: "Acme"}},
 		Version: apiv1.Version{Version: "2.0.0"}, Now: httpapitest.Now})
 	if err != nil {

@@ -36,6 +36,7 @@ func (c *cli) commands() []*cobra.Command {
 		c.apnsCommand(),
 		c.abmCommand(),
 		c.setupAssistantCommand(),
+		c.bootstrapCommand(),
 		c.generateCommand(),
 		c.userCommand(),
 		c.versionCommand(),

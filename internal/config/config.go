@@ -98,6 +98,7 @@ type Limits struct {
 	PageSize           int
 	CommandTargets     int
 	EnrollmentsPerHour int
+	PackageBytes       int
 }
 
 // Metrics says who may read /metrics.

@@ -16,6 +16,7 @@ const (
 	maxConns          = 10_000
 	minBodyBytes      = 64 << 10
 	maxBodyBytes      = 1 << 30
+	maxPackageBytes   = 4 << 30
 	maxPageSize       = 100_000
 	maxTargets        = 1_000_000
 	maxWorkers        = 1_024
@@ -178,6 +179,8 @@ func operationSettings() []Setting {
 			bind: func(c *Config) Value { return intValue{&c.Limits.CommandTargets, 1, maxTargets} }},
 		{Name: "limits.enrollments_per_hour", Default: "600", Help: "Enrollment profile downloads per hour from one address",
 			bind: func(c *Config) Value { return intValue{&c.Limits.EnrollmentsPerHour, 1, maxTargets} }},
+		{Name: "limits.package_bytes", Default: "524288000", Help: "Largest bootstrap package; it is kept in the database",
+			bind: func(c *Config) Value { return intValue{&c.Limits.PackageBytes, minBodyBytes, maxPackageBytes} }},
 		{Name: "metrics.disabled", Help: "Do not serve /metrics",
 			bind: func(c *Config) Value { return boolValue{&c.Metrics.Disabled} }},
 		{Name: "metrics.token", Secret: true, NoFlag: true, Help: "Bearer token that /metrics asks for; empty: only the machine itself may read it",

@@ -65,6 +65,9 @@ func (l *Lifecycle) Authenticate(ctx context.Context, identity fleet.IdentityID,
 		if f.Identity == nil {
 			return fleet.EnrollmentChange{}, fleet.Errorf(fleet.KindForbidden, "the certificate was not issued by this server")
 		}
+		if f.Identity.Purpose == fleet.PurposeOTA {
+			return fleet.EnrollmentChange{}, fleet.Errorf(fleet.KindForbidden, "the certificate is for asking for an enrollment profile over the air, not for MDM")
+		}
 		if f.Identity.EnrollmentID != 0 && (f.Enrollment == nil || f.Identity.EnrollmentID != f.Enrollment.ID) {
 			return fleet.EnrollmentChange{}, fleet.Errorf(fleet.KindForbidden, "the certificate belongs to another enrollment")
 		}

@@ -510,8 +510,8 @@ func TestADeviceThatProvesNothingTakesNoHostOver(t *testing.T) {
 			t.Error("it became the pending host")
 		}
 		b.ok(b.Authenticate(ctx, b.identityOf(ours), says("REAL", serial)))
-		if real := b.enrollment("REAL"); real.HostID != e.HostID {
-			t.Errorf("the device with the profile is host %d, not %d", real.HostID, e.HostID)
+		if device := b.enrollment("REAL"); device.HostID != e.HostID {
+			t.Errorf("the device with the profile is host %d, not %d", device.HostID, e.HostID)
 		}
 	})
 }

@@ -183,6 +183,22 @@ func (i *Issuer) build(ctx context.Context, actor fleet.Actor, p fleet.Enrollmen
 // buildFor mints a challenge for whoever may come in, and builds the profile
 // that carries it.
 func (i *Issuer) buildFor(ctx context.Context, actor fleet.Actor, p fleet.EnrollmentProfile, admission fleet.Admission, signed bool) ([]byte, error) {
+	event := fleet.Event{Kind: fleet.EventProfileDownloaded, Actor: actor, Details: details(map[string]string{"enrollment": p.Name, "serial": admission.Serial})}
+	return i.compose(ctx, composition{challenge: fleet.Challenge{Purpose: fleet.PurposeEnroll, ProfileID: p.ID, Admission: admission}, signed: signed,
+		mint: func(c fleet.Challenge) (string, error) { return i.authority.Mint(ctx, c, event) }})
+}
+
+// composition says what goes into an enrollment profile.
+type composition struct {
+	challenge      fleet.Challenge
+	managedAppleID string // of a person's own device; "": none
+	signed         bool
+	// mint makes the challenge when everything else is there.
+	mint func(fleet.Challenge) (string, error)
+}
+
+// compose builds the enrollment profile around a challenge.
+func (i *Issuer) compose(ctx context.Context, o composition) ([]byte, error) {
 	s, err := i.settings.Settings(ctx)
 	if err != nil {
 		return nil, err
@@ -199,15 +215,17 @@ func (i *Issuer) buildFor(ctx context.Context, actor fleet.Actor, p fleet.Enroll
 	}
 	e := mobileconfig.Enrollment{Organization: s.OrgName, Topic: push.Topic, ServerURL: s.AppleBase() + PathMDM,
 		AccessRights: mobileconfig.AllRights, SCEPURL: s.AppleBase() + PathSCEP, CA: i.authority.Certificate()}
-	e.Challenge, err = i.authority.Mint(ctx, fleet.Challenge{Purpose: fleet.PurposeEnroll, ProfileID: p.ID,
-		Admission: admission,
-		ServerURL: e.ServerURL, CheckInURL: e.CheckInURL, AccessRights: e.AccessRights},
-		fleet.Event{Kind: fleet.EventProfileDownloaded, Actor: actor, Details: details(map[string]string{"enrollment": p.Name, "serial": admission.Serial})})
+	if o.managedAppleID != "" {
+		e.AccessRights, e.ManagedAppleID = 0, o.managedAppleID
+	}
+	c := o.challenge
+	c.ServerURL, c.CheckInURL, c.AccessRights = e.ServerURL, e.CheckInURL, e.AccessRights
+	e.Challenge, err = o.mint(c)
 	if err != nil {
 		return nil, fmt.Errorf("mint challenge: %w", err)
 	}
 	profile, err := e.Build()
-	if err != nil || !signed {
+	if err != nil || !o.signed {
 		return profile, err
 	}
 	return cms.Sign(profile, i.authority.Certificate(), nil, i.authority.Signer())

@@ -14,6 +14,12 @@ type Purpose uint8
 const (
 	PurposeEnroll Purpose = 1
 	PurposeRenew  Purpose = 2
+	// PurposeOTAStart is of the challenge in a profile that begins enrollment
+	// over the air: no identity is issued for it.
+	PurposeOTAStart Purpose = 3
+	// PurposeOTA is of the identity by which a device proves, once, that it is
+	// the one that Apple made. It is no identity for MDM.
+	PurposeOTA Purpose = 4
 )
 
 // CertificateRequest is a certificate signing request as it came out of a

@@ -381,6 +381,7 @@ type MachineInfo struct {
 	Language            string
 	UpdateDeviceID      string // names the hardware in Apple's list of updates
 	PairingToken        string // of a watch
+	Challenge           string // of the profile that asked, over the air
 	CanRequestUpdate    bool   // it understands com.apple.softwareupdate.required
 	CanRequestPSSO      bool   // it understands com.apple.psso.required
 }

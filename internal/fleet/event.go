@@ -107,6 +107,13 @@ const (
 	EventSetupAssistant EventKind = "setup_assistant_changed"
 	// A device in Setup Assistant was let go, was let go because it took too
 	// long, waits for a person, or went on.
+	// EventAccountInvited says that a token for enrolling with an account was
+	// made.
+	EventAccountInvited EventKind = "account_enrollment_created"
+
+	EventPackageAdded   EventKind = "added_bootstrap_package"
+	EventPackageDeleted EventKind = "deleted_bootstrap_package"
+
 	EventSetupReleased EventKind = "setup_released"
 	EventSetupTimedOut EventKind = "setup_timed_out"
 	EventSetupHeld     EventKind = "setup_held"

@@ -216,6 +216,8 @@ type HostFilter struct {
 	// ItemUUID and ItemStatus select hosts by what became of one item.
 	ItemUUID   string
 	ItemStatus ItemStatus
+	// Package selects by what became of the bootstrap package; 0: all.
+	Package PackageStatus
 }
 
 // HostLabel is a label as a host's detail shows it.
@@ -236,6 +238,8 @@ type HostDetail struct {
 	Vitals          VitalDetails
 	// RefetchFault is why the device refused a part of the last refetch.
 	RefetchFault string
+	// Package is the bootstrap package of the newest enrollment; nil: none.
+	Package *HostPackage
 }
 
 // HostRef names a host for other records.

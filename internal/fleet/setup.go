@@ -123,9 +123,13 @@ type Setup struct {
 	// DeviceConfigured; 0: not queued.
 	BootstrapCommand CommandID
 	ReleaseCommand   CommandID
-	Tries            int       // of DeviceConfigured
-	NextAt           time.Time // no decision before
-	Version          int64     // grows with every change
+	// PackageName and PackageStatus are about the bootstrap package that the
+	// device was told to install; PackageNone: none.
+	PackageName   string
+	PackageStatus PackageStatus
+	Tries         int       // of DeviceConfigured
+	NextAt        time.Time // no decision before
+	Version       int64     // grows with every change
 }
 
 // SetupFacts is what deciding about a setup needs.
@@ -156,18 +160,4 @@ type SetupChange struct {
 	Bootstrap *Command // becomes Setup.BootstrapCommand
 	Release   *Command // becomes Setup.ReleaseCommand
 	Events    []Event
-}
-
-// BootstrapPackage is an installer that Macs of a team get while they wait in
-// Setup Assistant.
-type BootstrapPackage struct {
-	ID         int64
-	TeamID     TeamID
-	Name       string // of the file
-	Identifier string // of the product inside; may be empty
-	Version    string
-	Size       int64
-	SHA256     [32]byte
-	Token      string // unguessable, part of its URL
-	CreatedAt  time.Time
 }

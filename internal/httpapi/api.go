@@ -45,6 +45,9 @@ type Options struct {
 	ServerTokens ServerTokens
 	Assistants   SetupAssistants
 	Setups       Setups
+	Packages     Packages
+	OverTheAir   OverTheAir
+	Accounts     Accounts
 	Version      apiv1.Version
 	Now          func() time.Time // nil: time.Now
 
@@ -102,6 +105,9 @@ type api struct {
 	serverTokens ServerTokens
 	assistants   SetupAssistants
 	setups       Setups
+	packages     Packages
+	overTheAir   OverTheAir
+	accounts     Accounts
 	version      apiv1.Version
 	now          func() time.Time
 
@@ -141,7 +147,7 @@ func New(o Options) (*API, error) {
 		enrollments: o.Enrollments, push: o.Push, guardian: o.Guardian, renewer: o.Renewer, settings: o.Settings, version: o.Version, now: o.Now,
 		explainer: o.Explainer, planner: o.Planner, histories: o.Histories,
 		teams: o.Teams, secrets: o.Secrets, labels: o.Labels, profiles: o.Profiles,
-		serverTokens: o.ServerTokens, assistants: o.Assistants, setups: o.Setups,
+		serverTokens: o.ServerTokens, assistants: o.Assistants, setups: o.Setups, packages: o.Packages, overTheAir: o.OverTheAir, accounts: o.Accounts,
 		bodyBytes:      orDefault(o.BodyBytes, DefaultBodyBytes),
 		pageSize:       orDefault(o.PageSize, DefaultPageSize),
 		commandTargets: orDefault(o.CommandTargets, DefaultCommandTargets),
@@ -260,6 +266,10 @@ func (a *api) guard(rt route) func(huma.Context, func(huma.Context)) {
 			}
 			ctx = huma.WithValue(ctx, viewerKey{}, viewer)
 			r, w = humago.Unwrap(ctx)
+		}
+		if rt.form != nil {
+			next(huma.WithValue(ctx, exchangeKey{}, exchange{w, r}))
+			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, int64(a.limitOf(rt)))
 		if err := prepareBody(r, rt, int64(a.limitOf(rt))); err != nil {

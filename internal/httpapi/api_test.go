@@ -44,6 +44,7 @@ type bench struct {
 	assistants  *httpapitest.Assistants
 	setups      *httpapitest.Setups
 	renewer     *httpapitest.Renewer
+	packages    *httpapitest.Packages
 	actions     *httpapitest.Actions
 }
 
@@ -53,9 +54,9 @@ func newBench(t *testing.T) *bench {
 	b := &bench{actions: &httpapitest.Actions{}, access: &httpapitest.Access{Allow: can}, users: &httpapitest.Users{}, hosts: &httpapitest.Hosts{}, inventories: &httpapitest.Inventories{}, guardian: &httpapitest.Guardian{}, commands: &httpapitest.Commands{},
 		enrollments: &httpapitest.Enrollments{}, push: &httpapitest.Push{}, teams: &httpapitest.Teams{}, secrets: &httpapitest.EnrollSecrets{}, labels: &httpapitest.Labels{}, profiles: &httpapitest.Profiles{}, settings: &httpapitest.Settings{Current: fleet.Settings{OrgName: "Acme", ServerURL: "https://old.example.com"}}}
 	b.tokens, b.assistants = &httpapitest.ServerTokens{Tokens: []fleet.ServerToken{httpapitest.ServerToken()}}, &httpapitest.Assistants{}
-	b.setups, b.renewer = &httpapitest.Setups{}, &httpapitest.Renewer{}
+	b.setups, b.renewer, b.packages = &httpapitest.Setups{}, &httpapitest.Renewer{}, &httpapitest.Packages{}
 	explainer := &httpapitest.Explainer{}
-	api, err := New(Options{Explainer: explainer, Planner: explainer, Histories: explainer, ServerTokens: b.tokens, Assistants: b.assistants, Setups: b.setups, Renewer: b.renewer,
+	api, err := New(Options{Explainer: explainer, Planner: explainer, Histories: explainer, ServerTokens: b.tokens, Assistants: b.assistants, Setups: b.setups, Renewer: b.renewer, Packages: b.packages, OverTheAir: &httpapitest.OverTheAir{}, Accounts: &httpapitest.OverTheAir{},
 		Access: b.access, Users: b.users, Sessions: httpapitest.Sessions{}, Hosts: b.hosts, Inventories: b.inventories, Guardian: b.guardian, Commands: b.commands, Actions: b.actions, Enrollments: b.enrollments,
 		Push: b.push, Teams: b.teams, Secrets: b.secrets, Labels: b.labels, Profiles: b.profiles, Settings: b.settings, Version: apiv1.Version{Version: "1.2.3"}, Now: httpapitest.Now,
 		PageSize: 500, CommandTargets: 3, EnrollmentsPerHour: 2,
@@ -138,7 +139,8 @@ func TestEveryRouteIsGuarded(t *testing.T) {
 }
 
 func TestEveryOpenRouteIsMeantToBe(t *testing.T) {
-	want := map[string]bool{"setup": true, "login": true, "enroll": true, "version": true}
+	want := map[string]bool{"setup": true, "login": true, "enroll": true, "version": true, "downloadBootstrapPackage": true, "getBootstrapPackageManifest": true,
+		"downloadOTAProfile": true, "enrollOverTheAir": true}
 	for _, rt := range (&api{}).routes() {
 		if (rt.permission == Open) != want[rt.id] {
 			t.Errorf("%s: open is %v", rt.id, rt.permission == Open)

@@ -29,6 +29,10 @@ func (a *api) config(ctx context.Context, s fleet.Settings) (*body[apiv1.Config]
 	if err != nil {
 		return nil, err
 	}
+	packages, err := a.packages.Names(ctx)
+	if err != nil {
+		return nil, err
+	}
 	_, err = a.push.Certificate(ctx)
 	if err != nil && fleet.KindOf(err) != fleet.KindNotFound {
 		return nil, err
@@ -38,7 +42,7 @@ func (a *api) config(ctx context.Context, s fleet.Settings) (*body[apiv1.Config]
 		ServerSettings: apiv1.ServerSettings{ServerURL: s.ServerURL, LiveQueryDisabled: true, QueryReportsDisabled: true, ScriptsDisabled: true, AIFeaturesDisabled: true},
 		MDM: apiv1.MDMConfig{Brake: toBrake(s.Brake), AppleServerURL: s.AppleServerURL, EnabledAndConfigured: err == nil, MacOSUpdates: toUpdates(s.NoTeam.MacOSUpdates),
 			IOSUpdates: toUpdates(s.NoTeam.IOSUpdates), IPadOSUpdates: toUpdates(s.NoTeam.IPadOSUpdates),
-			MacOSSetup: toSetupExperience(s.NoTeam.Setup), AppleBMEnabledAndConfigured: len(tokens) > 0, AppleBMTermsExpired: slices.ContainsFunc(tokens, func(t fleet.ServerToken) bool { return t.Sync.Error == fleet.DEPTerms }),
+			MacOSSetup: toSetupExperience(s.NoTeam.Setup, packages[fleet.NoTeam]), AppleBMEnabledAndConfigured: len(tokens) > 0, AppleBMTermsExpired: slices.ContainsFunc(tokens, func(t fleet.ServerToken) bool { return t.Sync.Error == fleet.DEPTerms }),
 			AppleBusinessManager: managers},
 		// Clients ask for a licence before they use half of what they know.
 		License: apiv1.License{Tier: "premium", Organization: s.OrgName, Expiration: time.Date(2100, time.January, 1, 0, 0, 0, 0, time.UTC), Note: "Muster needs no license"},

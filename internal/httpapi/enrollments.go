@@ -6,7 +6,6 @@ import (
 	apiv1 "github.com/muster-mdm/muster/api/v1"
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/kit/httpx"
-	"github.com/muster-mdm/muster/internal/kit/ratelimit"
 )
 
 // mobileconfigType makes an Apple device offer to install the profile.
@@ -54,13 +53,10 @@ type enrollTokenInput struct {
 }
 
 func (a *api) enrollByToken(ctx context.Context, in *enrollTokenInput) (*profileOutput, error) {
-	address := httpx.Address(ctx)
-	if wait := a.downloads.Take(ratelimit.Network(address)); wait > 0 {
-		err := fleet.Errorf(fleet.KindTooMany, "Too many enrollment profiles were downloaded from this address. Try again later.")
-		err.RetryAfter = wait
+	if err := a.mayDownload(ctx); err != nil {
 		return nil, err
 	}
-	return profileFile(a.enrollments.MobileconfigByToken(ctx, in.Token, address, in.Signed))
+	return profileFile(a.enrollments.MobileconfigByToken(ctx, in.Token, httpx.Address(ctx), in.Signed))
 }
 
 func (a *api) toEnrollment(p fleet.EnrollmentProfile) apiv1.Enrollment {

@@ -111,6 +111,9 @@ func toHostDetail(h *fleet.HostDetail, now time.Time) apiv1.HostDetail {
 		Enrollments: make([]apiv1.HostEnrollment, 0, len(h.Enrollments)), PendingCommands: h.PendingCommands,
 	}
 	out.DiskEncryptionEnabled = truthOrNull(h.Vitals.FileVault)
+	if p := h.Package; p != nil && out.MDM.MacOSSetup != nil {
+		*out.MDM.MacOSSetup = apiv1.MacOSSetup{BootstrapPackageStatus: p.Status.String(), Details: p.Detail, BootstrapPackageName: p.Name}
+	}
 	for _, l := range h.Labels {
 		kind := "regular"
 		if l.Builtin {

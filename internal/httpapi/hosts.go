@@ -25,6 +25,7 @@ type HostFilterInput struct {
 	ConnectedToFleet    bool            `query:"connected_to_fleet" doc:"Only hosts enrolled in this server"`
 	OSSettings          string          `query:"os_settings" enum:"verified,verifying,pending,failed" doc:"By the worst status of the host's profiles; without a team: of hosts that have none"`
 	MacOSSettings       string          `query:"macos_settings" enum:"verified,verifying,pending,failed" doc:"The older name of os_settings"`
+	BootstrapPackage    string          `query:"bootstrap_package" enum:"installed,pending,failed" doc:"By what became of the bootstrap package; without a team: of hosts that have none"`
 	ProfileUUID         string          `query:"profile_uuid" maxLength:"64" doc:"Hosts that have this profile or declaration, or are to get it"`
 	ProfileStatus       string          `query:"profile_status" enum:"verified,verifying,pending,failed" doc:"Only those on which profile_uuid has this status"`
 }
@@ -224,11 +225,12 @@ func settingsFilter(f *fleet.HostFilter, in HostFilterInput) error {
 	if in.OSSettings != "" && in.MacOSSettings != "" && in.OSSettings != in.MacOSSettings {
 		return fleet.FieldErrorf(fleet.KindBadRequest, "macos_settings", "is another name of os_settings: give one of them")
 	}
+	f.Package = packageStatus(in.BootstrapPackage)
 	f.Items = itemStatus(in.OSSettings + in.MacOSSettings)
 	if in.OSSettings != "" {
 		f.Items = itemStatus(in.OSSettings)
 	}
-	if f.Items != 0 && f.TeamID == nil {
+	if (f.Items != 0 || f.Package != 0) && f.TeamID == nil {
 		none := fleet.NoTeam
 		f.TeamID = &none
 	}

@@ -41,6 +41,8 @@ const (
 	approvalsWrite   Permission = "approvals:write"
 	variablesRead    Permission = "variables:read"
 	variablesWrite   Permission = "variables:write"
+	packagesRead     Permission = "packages:read"
+	packagesWrite    Permission = "packages:write"
 	abmRead          Permission = "abm:read"
 	abmWrite         Permission = "abm:write"
 	abmSync          Permission = "abm:sync"

@@ -19,11 +19,12 @@ type route struct {
 	summary    string
 	bind       binding
 
-	status     int  // of success; 0: 200, or 204 without a body
-	bodyBytes  int  // 0: the configured limit
-	multipart  bool // takes files
-	bodiless   bool // may come without a body
-	strict     bool // an unknown query parameter is an error
+	status     int          // of success; 0: 200, or 204 without a body
+	bodyBytes  int          // 0: the configured limit
+	multipart  bool         // takes files
+	form       *huma.Schema // of a form that the handler reads itself, as it comes
+	bodiless   bool         // may come without a body
+	strict     bool         // an unknown query parameter is an error
 	deprecated bool
 	file       string       // media type of an answer that is a file
 	orJSON     reflect.Type // what an answer that may be a file is otherwise
@@ -78,7 +79,18 @@ func (a *api) register(h huma.API, rt route) {
 			op.Responses = map[string]*huma.Response{"200": {Description: "The file", Content: content}}
 		}
 		rt.bind(h, op)
+		if rt.form != nil && i == 0 {
+			documentForm(h.OpenAPI().Paths[path], rt.form)
+		}
 	}
+}
+
+// documentForm says in the document what a handler reads. It is for a copy of
+// the operation: huma would want to read the body itself.
+func documentForm(at *huma.PathItem, form *huma.Schema) {
+	post := *at.Post
+	post.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: form}}}
+	at.Post = &post
 }
 
 func (rt route) description() string {
@@ -113,6 +125,7 @@ func (a *api) routes() []route {
 		{"Apple push", a.pushRoutes()},
 		{"Automated device enrollment", a.serverTokenRoutes()},
 		{"Setup Assistant", a.setupRoutes()},
+		{"Bootstrap packages", a.packageRoutes()},
 		{"Configuration", a.configRoutes()},
 	} {
 		for _, rt := range group.routes {
@@ -217,6 +230,12 @@ func (a *api) enrollmentRoutes() []route {
 	return []route{
 		{method: http.MethodGet, path: "~/enrollment_profiles/manual", also: []string{"~/mdm/manual_enrollment_profile"}, permission: enrollmentsRead,
 			id: "downloadManualEnrollmentProfile", summary: "Download the manual enrollment profile; each download enrolls one device", file: mobileconfigType, bind: handle(a.manualProfile)},
+		{method: http.MethodGet, path: "~/enrollment_profiles/ota", permission: Open, id: "downloadOTAProfile",
+			summary: "Download the profile that begins enrollment over the air, on the device itself", file: mobileconfigType, bind: handle(a.otaProfile)},
+		{method: http.MethodPost, path: "~/ota_enrollment", permission: Open, id: "enrollOverTheAir", bodyBytes: otaBytes,
+			summary: "Where a device that enrolls over the air tells what it is, signed: first by Apple's certificate, then by one of ours", file: mobileconfigType, bind: handle(a.otaEnroll)},
+		{method: http.MethodPost, path: "~/account_driven_enrollments", permission: enrollmentsWrite, id: "inviteAccount",
+			summary: "Let the person of a managed Apple account enroll an iPhone or iPad of their own, once", bind: handle(a.inviteAccount)},
 		{method: http.MethodGet, path: "~/enrollments", permission: enrollmentsRead, id: "listEnrollments",
 			summary: "List enrollments", bind: handle(a.listEnrollments)},
 		{method: http.MethodPost, path: "~/enrollments", permission: enrollmentsWrite, id: "createEnrollment",

@@ -28,8 +28,9 @@ func (a *api) setupRoutes() []route {
 	}
 }
 
-func toSetupExperience(s fleet.SetupSettings) apiv1.SetupExperience {
-	return apiv1.SetupExperience{EnableReleaseDeviceManually: s.ManualRelease, ManualAgentInstall: s.ManualAgentInstall,
+// toSetupExperience shows settings with the name of the team's package.
+func toSetupExperience(s fleet.SetupSettings, packageName string) apiv1.SetupExperience {
+	return apiv1.SetupExperience{BootstrapPackage: textOrNull(packageName), EnableReleaseDeviceManually: s.ManualRelease, ManualAgentInstall: s.ManualAgentInstall,
 		ReleaseTimeoutMinutes: int(s.Wait() / time.Minute), HoldOnTimeout: s.HoldOnTimeout}
 }
 

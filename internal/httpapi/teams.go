@@ -75,10 +75,10 @@ func patchTeamMDM(s *fleet.TeamSettings, p *apiv1.TeamMDMPatch) {
 	}
 }
 
-func toTeam(t *fleet.Team) apiv1.Team {
+func toTeam(t *fleet.Team, packageName string) apiv1.Team {
 	return apiv1.Team{ID: int64(t.ID), Name: t.Name, Description: t.Description, CreatedAt: t.CreatedAt.UTC(), HostCount: t.HostCount, MDM: apiv1.TeamMDM{
 		MacOSUpdates: toUpdates(t.Settings.MacOSUpdates), IOSUpdates: toUpdates(t.Settings.IOSUpdates), IPadOSUpdates: toUpdates(t.Settings.IPadOSUpdates),
-		MacOSSetup: toSetupExperience(t.Settings.Setup)}}
+		MacOSSetup: toSetupExperience(t.Settings.Setup, packageName)}}
 }
 
 func toSecrets(list []fleet.EnrollSecret, team fleet.TeamID) []apiv1.EnrollSecret {
@@ -117,8 +117,12 @@ func (a *api) listTeams(ctx context.Context, in *listTeamsInput) (*body[apiv1.Te
 		return nil, err
 	}
 	out := apiv1.TeamsResponse{Teams: make([]apiv1.Team, 0, len(teams)), Meta: toMeta(meta)}
+	packages, err := a.packages.Names(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for i := range teams {
-		out.Teams = append(out.Teams, toTeam(&teams[i]))
+		out.Teams = append(out.Teams, toTeam(&teams[i], packages[teams[i].ID]))
 	}
 	return reply(out), nil
 }
@@ -142,7 +146,7 @@ func (a *api) createTeam(ctx context.Context, in *createTeamInput) (*body[apiv1.
 	if err != nil {
 		return nil, err
 	}
-	out := apiv1.TeamResponse{Team: toTeam(made)}
+	out := apiv1.TeamResponse{Team: toTeam(made, "")}
 	if len(secrets) > 0 {
 		kept, err := a.secrets.Set(ctx, actorOf(ctx), made.ID, secrets)
 		if err != nil {
@@ -161,7 +165,15 @@ func (a *api) getTeam(ctx context.Context, in *IDInput) (*body[apiv1.TeamRespons
 	if err != nil {
 		return nil, err
 	}
-	return reply(apiv1.TeamResponse{Team: toTeam(team)}), nil
+	return a.teamReply(ctx, team)
+}
+
+func (a *api) teamReply(ctx context.Context, team *fleet.Team) (*body[apiv1.TeamResponse], error) {
+	packages, err := a.packages.Names(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return reply(apiv1.TeamResponse{Team: toTeam(team, packages[team.ID])}), nil
 }
 
 type modifyTeamInput struct {
@@ -193,7 +205,7 @@ func (a *api) modifyTeam(ctx context.Context, in *modifyTeamInput) (*body[apiv1.
 	if err != nil {
 		return nil, err
 	}
-	return reply(apiv1.TeamResponse{Team: toTeam(team)}), nil
+	return a.teamReply(ctx, team)
 }
 
 func (a *api) deleteTeam(ctx context.Context, in *IDInput) (*body[apiv1.Empty], error) {

@@ -138,6 +138,31 @@ func (e *EnrollSecrets) Check(ctx context.Context, team fleet.TeamID, secrets []
 	return nil
 }
 
+// TeamOf finds the scope that a secret belongs to. KindForbidden: none.
+func (e *EnrollSecrets) TeamOf(ctx context.Context, secret string) (fleet.TeamID, error) {
+	none := fleet.FieldErrorf(fleet.KindForbidden, "enroll_secret", "there is no such enroll secret: ask your administrator for a new link")
+	if secret == "" || len(secret) > maxEnrollSecret {
+		return 0, none
+	}
+	all, err := e.store.InScope(ctx, fleet.ScopeEnrollSecrets)
+	if err != nil {
+		return 0, err
+	}
+	for i := range all {
+		list, err := e.open(&all[i])
+		if err != nil {
+			return 0, err
+		}
+		for _, one := range list {
+			if subtle.ConstantTimeCompare([]byte(one.Secret), []byte(secret)) == 1 {
+				team, err := strconv.ParseInt(all[i].Ref.Name, 10, 64)
+				return fleet.TeamID(team), err
+			}
+		}
+	}
+	return 0, none
+}
+
 // Set replaces the secrets of a scope. One that was there keeps its age.
 func (e *EnrollSecrets) Set(ctx context.Context, actor fleet.Actor, team fleet.TeamID, secrets []string) ([]fleet.EnrollSecret, error) {
 	before, err := e.Secrets(ctx, team)

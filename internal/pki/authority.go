@@ -54,6 +54,10 @@ type Identities interface {
 	// Issue consumes the challenge and stores the identity, at once.
 	Issue(ctx context.Context, secret [32]byte, identity fleet.Identity) (*fleet.Identity, error)
 	Identity(ctx context.Context, sha256 [32]byte) (*fleet.Identity, error)
+	// Trade and Spend use a challenge or an identity up for a new challenge;
+	// false: it was used, or is none that can be.
+	Trade(ctx context.Context, used, minted fleet.Challenge, now time.Time, events ...fleet.Event) (bool, error)
+	Spend(ctx context.Context, used fleet.IdentityID, minted fleet.Challenge, events ...fleet.Event) (bool, error)
 }
 
 // Authority issues device identities. It is safe for concurrent use.
@@ -194,7 +198,7 @@ func (a *Authority) CertificateAuthority(context.Context) (*x509.Certificate, cr
 // Mint makes a one-time challenge for what c says and returns the secret. Its
 // hash and expiry are filled in; the secret itself is kept nowhere.
 func (a *Authority) Mint(ctx context.Context, c fleet.Challenge, events ...fleet.Event) (string, error) {
-	c, secret := a.NewChallenge(c, challengeTTL)
+	secret := a.Draw(&c)
 	if err := a.identities.AddChallenge(ctx, c, events...); err != nil {
 		return "", err
 	}
@@ -277,6 +281,9 @@ func (a *Authority) checkUse(ctx context.Context, c *fleet.Challenge, req fleet.
 	if !a.clock().Before(c.ExpiresAt) {
 		return refuse(errors.New("expired"))
 	}
+	if c.Purpose == fleet.PurposeOTAStart {
+		return refuse(errors.New("not for an identity"))
+	}
 	if !req.Renewal {
 		return nil
 	}
@@ -288,7 +295,7 @@ func (a *Authority) checkUse(ctx context.Context, c *fleet.Challenge, req fleet.
 		return fmt.Errorf("look up signer: %w", err)
 	}
 	switch {
-	case signer == nil || !signer.RevokedAt.IsZero():
+	case signer == nil || !signer.RevokedAt.IsZero() || signer.Purpose == fleet.PurposeOTA:
 		return fleet.Errorf(fleet.KindNotFound, "the certificate that signed the renewal is not known or was revoked")
 	case a.clock().After(signer.NotAfter):
 		return fleet.Errorf(fleet.KindForbidden, "the certificate that signed the renewal expired %s", signer.NotAfter.Format(time.RFC3339))
@@ -305,12 +312,15 @@ func (a *Authority) sign(c *fleet.Challenge, req fleet.CertificateRequest, publi
 	if err != nil {
 		return fleet.Identity{}, err
 	}
-	now := a.clock()
+	now, life := a.clock(), identityLife
+	if c.Purpose == fleet.PurposeOTA {
+		life = otaLife
+	}
 	template := &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: "Muster device identity", Organization: []string{"Muster"}, SerialNumber: hex.EncodeToString(publicKey[:8])},
 		NotBefore:    now.Add(-backdate),
-		NotAfter:     now.Add(identityLife),
+		NotAfter:     now.Add(life),
 		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}

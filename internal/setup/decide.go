@@ -55,8 +55,16 @@ func Decide(f fleet.SetupFacts, settings fleet.SetupSettings, links Links, newUU
 	case fleet.SetupReleasing:
 		return d.out, d.releasing()
 	case fleet.SetupDone:
+		d.late()
 	}
 	return d.out, nil
+}
+
+// late hears of the package from a device that went on without it.
+func (d *decision) late() {
+	if d.f.Setup.PackageStatus == fleet.PackagePending {
+		d.bootstrapAnswer()
+	}
 }
 
 // Release says what is to be done when a person releases a device.
@@ -148,6 +156,7 @@ func (d *decision) bootstrap() (over bool, err error) {
 		return false, err
 	}
 	d.out.Bootstrap = &fleet.Command{UUID: cmd.UUID, RequestType: cmd.RequestType, Purpose: fleet.CommandSetup, Platform: fleet.PlatformDarwin, Body: cmd.Raw, CreatedAt: d.now}
+	d.out.Setup.PackageName, d.out.Setup.PackageStatus = p.Name, fleet.PackagePending
 	d.step(fleet.SetupStepBootstrap, fleet.SetupStepWaiting, p.Name)
 	return false, nil
 }
@@ -155,8 +164,10 @@ func (d *decision) bootstrap() (over bool, err error) {
 func (d *decision) bootstrapAnswer() (over bool) {
 	switch {
 	case d.f.BootstrapStatus == fleet.CommandAcknowledged:
-		d.step(fleet.SetupStepBootstrap, fleet.SetupStepDone, "")
+		d.out.Setup.PackageStatus = fleet.PackageInstalled
+		d.step(fleet.SetupStepBootstrap, fleet.SetupStepDone, d.f.Setup.PackageName)
 	case d.f.BootstrapStatus.Final():
+		d.out.Setup.PackageStatus = fleet.PackageFailed
 		d.step(fleet.SetupStepBootstrap, fleet.SetupStepFailed, firstError(d.f.BootstrapAnswer, d.f.BootstrapStatus))
 	default:
 		return false

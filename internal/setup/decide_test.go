@@ -109,6 +109,18 @@ func TestWhatADeviceWaitsFor(t *testing.T) {
 	}
 }
 
+func TestAnAnswerAboutThePackageComesLate(t *testing.T) {
+	for status, want := range map[fleet.CommandStatus]fleet.PackageStatus{0: fleet.PackagePending, fleet.CommandNotNow: fleet.PackagePending,
+		fleet.CommandAcknowledged: fleet.PackageInstalled, fleet.CommandError: fleet.PackageFailed, fleet.CommandCancelled: fleet.PackageFailed} {
+		f := waiting()
+		f.Setup.State, f.Setup.BootstrapCommand, f.Setup.PackageName, f.Setup.PackageStatus, f.BootstrapStatus = fleet.SetupDone, 7, "tools.pkg", fleet.PackagePending, status
+		c, err := Decide(f, fleet.SetupSettings{}, link, uuids(), start)
+		if err != nil || c.Setup.PackageStatus != want || c.Setup.State != fleet.SetupDone || c.Release != nil {
+			t.Errorf("%v: %+v, %v", status, c.Setup, err)
+		}
+	}
+}
+
 func TestStepsTellWhatIsMissing(t *testing.T) {
 	f := waiting()
 	f.Pending = 2

@@ -22,6 +22,9 @@ const (
 type Store interface {
 	// Open reads the facts of setups that are not done, after a key.
 	Open(ctx context.Context, now time.Time, after fleet.EnrollmentID, limit int) ([]fleet.SetupFacts, error)
+	// Late reads the facts of setups that are done whose device answered about
+	// its package only now.
+	Late(ctx context.Context, limit int) ([]fleet.SetupFacts, error)
 	// OfHost reads the facts of a host's setup; nil: it never waited.
 	OfHost(ctx context.Context, host fleet.HostID) (*fleet.SetupFacts, error)
 	// Save writes a decision unless the setup changed since its facts were
@@ -74,7 +77,25 @@ func (s *Service) Round(ctx context.Context) error {
 			}
 		}
 		if len(list) < batch {
-			return nil
+			break
+		}
+	}
+	return s.late(ctx)
+}
+
+// late notes answers that came after the end of a setup.
+func (s *Service) late(ctx context.Context) error {
+	list, err := s.o.Store.Late(ctx, batch)
+	if err != nil {
+		return fmt.Errorf("read who answers late about a package: %w", err)
+	}
+	for _, f := range list {
+		c, err := Decide(f, fleet.SetupSettings{}, nil, ids.UUID, s.o.Clock())
+		if err != nil {
+			return err
+		}
+		if err := s.save(ctx, &c); err != nil {
+			return err
 		}
 	}
 	return nil

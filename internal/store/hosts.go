@@ -120,6 +120,9 @@ func hostWhere(f fleet.HostFilter) (string, []any) {
 			add(cond+" AND hi.status = ?)", f.ItemUUID, int64(f.ItemStatus))
 		}
 	}
+	if f.Package != 0 {
+		add("h.id IN (SELECT su.host_id FROM setups su WHERE su.package_status = ? AND "+newestPackage+")", int64(f.Package))
+	}
 	if len(conds) == 0 {
 		return "", nil
 	}
@@ -249,6 +252,9 @@ func (h *Hosts) Host(ctx context.Context, id fleet.HostID) (*fleet.HostDetail, e
 		return nil, err
 	}
 	if _, err := s.get("SELECT fault FROM host_refetches WHERE host_id = ?", []any{int64(id)}, &d.RefetchFault); err != nil {
+		return nil, err
+	}
+	if d.Package, err = s.packageOf(id); err != nil {
 		return nil, err
 	}
 	if _, err := s.get("SELECT COUNT(*) FROM command_queue q JOIN enrollments e ON e.id = q.enrollment_id WHERE e.host_id = ?",

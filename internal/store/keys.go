@@ -18,6 +18,7 @@ var keyBlocks = map[string]int64{
 	"users":               10,
 	"sessions":            50,
 	"ade_tokens":          2,
+	"bootstrap_packages":  2,
 	"enrollments":         500,
 	"enrollment_profiles": 10,
 	"identities":          500,

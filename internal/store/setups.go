@@ -18,7 +18,7 @@ type Setups struct{ db *DB }
 func NewSetups(db *DB) *Setups { return &Setups{db} }
 
 var setupCols = []string{"enrollment_id", "host_id", "state", "started_at", "ended_at", "steps", "outcome", "bootstrap_command",
-	"release_command", "tries", "next_at", "version"}
+	"release_command", "tries", "next_at", "version", "package_name", "package_status"}
 
 // stepRow is the stored form of a step. Fields are only ever added.
 type stepRow struct {
@@ -52,7 +52,8 @@ func setupValues(v *fleet.Setup) ([]any, error) {
 		return nil, err
 	}
 	return []any{int64(v.EnrollmentID), int64(v.HostID), int64(v.State), micros(v.StartedAt), micros(v.EndedAt), steps, clip(v.Outcome, 40),
-		int64(v.BootstrapCommand), int64(v.ReleaseCommand), v.Tries, micros(v.NextAt), v.Version}, nil
+		int64(v.BootstrapCommand), int64(v.ReleaseCommand), v.Tries, micros(v.NextAt), v.Version,
+		clip(v.PackageName, 255), int64(v.PackageStatus)}, nil
 }
 
 // setupVersions is for how many versions a generation of an enrollment has room,
@@ -87,7 +88,7 @@ func scanSetup(rows *sql.Rows) (fleet.SetupFacts, error) {
 	var state fleet.EnrollmentState
 	v := &f.Setup
 	err := rows.Scan(&v.EnrollmentID, &v.HostID, &v.State, &started, &ended, &steps, &v.Outcome, &v.BootstrapCommand, &v.ReleaseCommand, &v.Tries, &next,
-		&v.Version, &state, &f.Awaiting, &f.Kind, &f.BootstrapStatus, &f.BootstrapAnswer, &f.ReleaseStatus, &f.ReleaseAnswer)
+		&v.Version, &v.PackageName, &v.PackageStatus, &state, &f.Awaiting, &f.Kind, &f.BootstrapStatus, &f.BootstrapAnswer, &f.ReleaseStatus, &f.ReleaseAnswer)
 	if err != nil {
 		return f, err
 	}
@@ -103,6 +104,18 @@ func (t *Setups) Open(ctx context.Context, now time.Time, after fleet.Enrollment
 	s := t.db.view(ctx)
 	list, err := collect(s, scanSetup, setupSelect+" WHERE su.state IN (?, ?, ?) AND su.enrollment_id > ? AND su.next_at <= ? AND e.state = ? ORDER BY su.enrollment_id LIMIT ?",
 		int64(fleet.SetupWaiting), int64(fleet.SetupHeld), int64(fleet.SetupReleasing), int64(after), micros(now), int64(fleet.EnrollmentOn), limit)
+	if err != nil {
+		return nil, err
+	}
+	return list, s.setupFacts(list)
+}
+
+// Late reads the facts of setups that ended before their device answered about
+// its package, and that know the answer by now.
+func (t *Setups) Late(ctx context.Context, limit int) ([]fleet.SetupFacts, error) {
+	s := t.db.view(ctx)
+	list, err := collect(s, scanSetup, setupSelect+" WHERE su.package_status = ? AND su.state = ? AND br.status >= ? ORDER BY su.enrollment_id LIMIT ?",
+		int64(fleet.PackagePending), int64(fleet.SetupDone), int64(fleet.CommandAcknowledged), limit)
 	if err != nil {
 		return nil, err
 	}

@@ -233,6 +233,12 @@ func (t *Teams) Delete(ctx context.Context, id fleet.TeamID, events ...fleet.Eve
 		if err := s.forgetTeam(id); err != nil {
 			return err
 		}
+		if err := s.forgetPackage(id); err != nil {
+			return err
+		}
+		if err := s.forgetAccountTokens(id); err != nil {
+			return err
+		}
 		hosts, err := collect(s, scanID, "SELECT id FROM hosts WHERE team_id = ? ORDER BY id", int64(id))
 		if err != nil {
 			return err

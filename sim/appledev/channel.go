@@ -155,7 +155,7 @@ func (d *Device) tell(ctx context.Context, e *enrollment, c *channel, r *report)
 
 // reportCall is the signed request of a report.
 func (d *Device) reportCall(e *enrollment, c *channel, r *report) (call, error) {
-	message := d.sender(c)
+	message := d.sender(e, c)
 	message["Status"] = r.status
 	if r.commandUUID != "" {
 		message["CommandUUID"] = r.commandUUID

@@ -53,6 +53,8 @@ func (d *Device) execute(ctx context.Context, e *enrollment, c *channel, cmd *co
 		return acknowledged(dict{"ManagedApplicationList": map[string]any{}})
 	case "ClearPasscode":
 		return d.clearPasscode(e, cmd)
+	case "InstallEnterpriseApplication":
+		return d.installEnterpriseApplication(ctx, cmd)
 	case "RestartDevice", "ShutDownDevice", "AccountConfiguration":
 		return acknowledged(nil)
 	case "EnableLostMode", "DisableLostMode", "DeviceLocation", "PlayLostModeSound":

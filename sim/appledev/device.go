@@ -131,6 +131,7 @@ type Device struct {
 	pin       string // a Mac that asks for it runs nothing; "": it does not
 	lost      *LostMode
 	recovery  string // password of the recovery lock; "": none
+	packages  []string
 }
 
 // enrollment is a device under management. Fields change only while talking and
@@ -141,7 +142,13 @@ type enrollment struct {
 	device   channel
 	user     *channel // nil: no user channel
 	fixed    bool     // nobody at the device may remove it
+	// pseudonym is the EnrollmentID of a personal device.
+	pseudonym string
 }
+
+// personal reports a device that its owner enrolled with an account. It tells
+// nothing that would name it elsewhere.
+func (e *enrollment) personal() bool { return e.profile.mdm != nil && e.profile.mdm.account != "" }
 
 // channel is what pushes and commands go through.
 type channel struct {
@@ -202,6 +209,7 @@ func (d *Device) reset() {
 	d.settings = make(map[string]dict)
 	d.passcode = true
 	d.pin, d.lost, d.recovery = "", nil, ""
+	d.packages = nil
 }
 
 // Spec returns what the device is.

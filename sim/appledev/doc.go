@@ -88,7 +88,7 @@
 // messages, SCEP's among them, are signed at the system's time.
 //
 // Not modeled: TLS client certificates (profiles must say SignMessage), trust in
-// a profile's signature, ACME, account-driven enrollment, Shared iPad, access
+// a profile's signature, ACME, Shared iPad, access
 // rights other than their comparison at renewal, Power Nap, and a person in
 // front of the screen (legacy.interactive stays uninstalled). Profiles and
 // configurations have no effect on the device but for those above: of most

@@ -52,6 +52,9 @@ func (d *Device) enroll(ctx context.Context, raw []byte) error {
 		return err
 	}
 	e := &enrollment{profile: p, identity: id, device: d.newChannel()}
+	d.mu.Lock()
+	e.pseudonym = uuidFrom(d.random)
+	d.mu.Unlock()
 	err = d.authenticate(ctx, e)
 	if err != nil {
 		return err
@@ -144,8 +147,11 @@ func (d *Device) bytes(n int) []byte {
 }
 
 // sender are the identifying fields of a channel (contracts/apple.md 1.3).
-func (d *Device) sender(c *channel) dict {
+func (d *Device) sender(e *enrollment, c *channel) dict {
 	m := dict{"UDID": d.spec.UDID}
+	if e.personal() {
+		m = dict{"EnrollmentID": e.pseudonym}
+	}
 	if c != nil && c.userID != "" {
 		m["UserID"], m["UserShortName"] = c.userID, c.shortName
 	}
@@ -154,7 +160,7 @@ func (d *Device) sender(c *channel) dict {
 
 // checkInCall signs a check-in message.
 func (d *Device) checkInCall(e *enrollment, c *channel, kind string, fields dict) (call, error) {
-	message := d.sender(c)
+	message := d.sender(e, c)
 	message["MessageType"] = kind
 	maps.Copy(message, fields)
 	return d.signedCall(kind, e.profile.mdm.checkInURL, typeCheckIn, message, e.identity)
@@ -189,6 +195,10 @@ func (d *Device) authenticateFields(e *enrollment) dict {
 	fields := dict{
 		"Topic": e.profile.mdm.topic, "OSVersion": osVersion, "BuildVersion": build,
 		"ProductName": m.Product, "SerialNumber": d.spec.Serial,
+	}
+	if e.personal() {
+		delete(fields, "SerialNumber")
+		return fields
 	}
 	switch m.Family {
 	case Mac:

@@ -30,6 +30,7 @@ type Faults struct {
 	declarations []string // types that are invalid
 	staleReports int
 	oldReport    []byte
+	ruined       int
 	flaky        float64
 	dice         *rand.Rand
 }
@@ -111,6 +112,10 @@ func (f *Faults) RejectDeclaration(types ...string) {
 	f.mu.Unlock()
 }
 
+// RuinPackage changes a byte of the next n parts of installer packages on their
+// way.
+func (f *Faults) RuinPackage(n int) { f.mu.Lock(); f.ruined = n; f.mu.Unlock() }
+
 // StaleStatus keeps the next status report, and sends it again after each of the
 // n reports that follow, as if it had been delayed on its way.
 func (f *Faults) StaleStatus(n int) {
@@ -141,6 +146,7 @@ func (f *Faults) use(count *int) bool {
 func (f *Faults) loseAnswer() bool     { return f.use(&f.loseAnswers) }
 func (f *Faults) dropResult() bool     { return f.use(&f.dropResults) }
 func (f *Faults) duplicate() bool      { return f.use(&f.duplicates) }
+func (f *Faults) ruinsPackage() bool   { return f.use(&f.ruined) }
 func (f *Faults) wrongSignature() bool { return f.use(&f.badSignature) }
 
 func (f *Faults) offline(now time.Time) bool {

@@ -54,6 +54,7 @@ var errTooLarge = errors.New("the answer is too large")
 type response struct {
 	status      int
 	contentType string
+	challenge   string // WWW-Authenticate
 	body        []byte
 }
 
@@ -111,7 +112,7 @@ func transact(ctx context.Context, client *http.Client, c call) (*response, erro
 		return nil, fmt.Errorf("%s: read answer: %w", c.op, err)
 	}
 	contentType, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
-	return &response{status: resp.StatusCode, contentType: contentType, body: body}, nil
+	return &response{status: resp.StatusCode, contentType: contentType, challenge: resp.Header.Get("WWW-Authenticate"), body: body}, nil
 }
 
 // StatusError is an HTTP status that is not 2xx.

@@ -53,6 +53,11 @@ func (d *Device) facts() map[string]any {
 	case IPad:
 		facts["CellularTechnology"], facts["IsMDMLostModeEnabled"] = 0, d.lost != nil
 	}
+	if d.enrolled != nil && d.enrolled.personal() {
+		for _, name := range []string{"UDID", "SerialNumber", "IMEI", "ServiceSubscriptions", "WiFiMAC", "BluetoothMAC", "EthernetMAC"} {
+			delete(facts, name)
+		}
+	}
 	return facts
 }
 

@@ -41,6 +41,7 @@ type mdmPayload struct {
 	signMessage  bool
 	capabilities []string
 	identityUUID string
+	account      string // the owner's, of a personal device; "": the organization's
 }
 
 // scepPayload is com.apple.security.scep (contracts/apple.md 3.1).
@@ -181,8 +182,9 @@ func parseMDM(d dict) (*mdmPayload, error) {
 	m := &mdmPayload{
 		topic: d.text("Topic"), serverURL: d.text("ServerURL"), checkInURL: d.text("CheckInURL"),
 		rights: d.number("AccessRights"), checkOut: d.flag("CheckOutWhenRemoved"), signMessage: d.flag("SignMessage"),
-		capabilities: d.texts("ServerCapabilities"), identityUUID: d.text("IdentityCertificateUUID"),
+		capabilities: d.texts("ServerCapabilities"), identityUUID: d.text("IdentityCertificateUUID"), account: d.text("AssignedManagedAppleID"),
 	}
+	_, hasRights := d["AccessRights"]
 	if m.checkInURL == "" {
 		m.checkInURL = m.serverURL
 	}
@@ -191,6 +193,8 @@ func parseMDM(d dict) (*mdmPayload, error) {
 		return nil, errors.New("MDM payload: without Topic, ServerURL or IdentityCertificateUUID")
 	case !m.signMessage:
 		return nil, errors.New("MDM payload: without SignMessage, which is the only way modeled")
+	case (m.account != "") != (d.text("EnrollmentMode") == "BYOD"), m.account != "" && hasRights:
+		return nil, errors.New("MDM payload: EnrollmentMode BYOD wants AssignedManagedAppleID and no AccessRights")
 	case m.rights&2 != 0 && m.rights&1 == 0, m.rights&128 != 0 && m.rights&64 == 0:
 		return nil, fmt.Errorf("MDM payload: access rights %d contradict themselves", m.rights)
 	}

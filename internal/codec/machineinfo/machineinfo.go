@@ -52,20 +52,27 @@ func DecodeHeader(value string) ([]byte, error) {
 // Verify checks the CMS SignedData (DER or BER) of a device and returns what
 // the device said.
 func Verify(der []byte, trusted Authorities) (fleet.MachineInfo, error) {
+	m, _, err := VerifySigner(der, trusted)
+	return m, err
+}
+
+// VerifySigner is Verify, and returns the certificate that signed as well.
+func VerifySigner(der []byte, trusted Authorities) (fleet.MachineInfo, *x509.Certificate, error) {
 	if len(der) > MaxSize {
-		return fleet.MachineInfo{}, ErrTooLarge
+		return fleet.MachineInfo{}, nil, ErrTooLarge
 	}
 	signed, err := cms.OpenAnyTime(der)
 	switch {
 	case errors.Is(err, cms.ErrSignature):
-		return fleet.MachineInfo{}, ErrSignature
+		return fleet.MachineInfo{}, nil, ErrSignature
 	case err != nil:
-		return fleet.MachineInfo{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return fleet.MachineInfo{}, nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if !trusted.issued(signed.Signer) {
-		return fleet.MachineInfo{}, ErrForeign
+		return fleet.MachineInfo{}, nil, ErrForeign
 	}
-	return parse(signed.Content)
+	m, err := parse(signed.Content)
+	return m, signed.Signer, err
 }
 
 // issued reports whether one of the authorities signed the certificate.
@@ -110,7 +117,7 @@ func parse(content []byte) (fleet.MachineInfo, error) {
 		"UDID": &m.UDID, "SERIAL": &m.Serial, "PRODUCT": &m.Product, "VERSION": &m.Build, "OS_VERSION": &m.OSVersion,
 		"SUPPLEMENTAL_BUILD_VERSION": &m.SupplementalBuild, "SUPPLEMENTAL_OS_VERSION_EXTRA": &m.SupplementalVersion,
 		"IMEI": &m.IMEI, "MEID": &m.MEID, "LANGUAGE": &m.Language, "SOFTWARE_UPDATE_DEVICE_ID": &m.UpdateDeviceID,
-		"PAIRING_TOKEN": &m.PairingToken,
+		"PAIRING_TOKEN": &m.PairingToken, "CHALLENGE": &m.Challenge,
 	} {
 		*field = d.Text(key)
 		if len(*field) > maxValue && key != "PAIRING_TOKEN" {

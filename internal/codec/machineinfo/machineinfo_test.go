@@ -270,6 +270,15 @@ func TestAUserEnrollmentTellsLittle(t *testing.T) {
 	}
 }
 
+func TestTheChallengeOfAProfileServiceComesBackWithItsSigner(t *testing.T) {
+	const text = `<plist version="1.0"><dict><key>CHALLENGE</key><string>once</string><key>PRODUCT</key><string>iPhone15,2</string><key>SERIAL</key><string>S</string></dict></plist>`
+	w := theWorld()
+	got, signer, err := VerifySigner(sign(t, w.device, text, crypto.SHA256), Authorities{w.ca.cert})
+	if err != nil || got != (fleet.MachineInfo{Product: "iPhone15,2", Serial: "S", Challenge: "once"}) || !signer.Equal(w.device.cert) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestAHeaderIsReadInEveryFormOfBase64(t *testing.T) {
 	der := []byte{0x30, 0xfb, 0xff, 0xfe, 0x3e, 0x3f, 0xfb} // has + and / in it
 	std := base64.StdEncoding.EncodeToString(der)

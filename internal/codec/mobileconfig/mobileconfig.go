@@ -39,26 +39,18 @@ type Enrollment struct {
 	ServerURL    string
 	CheckInURL   string // empty: check-ins go to ServerURL as well
 	AccessRights int
-	SCEPURL      string
-	Challenge    string // the one-time secret
-	CA           *x509.Certificate
+	// ManagedAppleID is the account of a person who enrolls a device of their
+	// own; "": the device is the organization's. Then AccessRights do not count.
+	ManagedAppleID string
+	SCEPURL        string
+	Challenge      string // the one-time secret
+	CA             *x509.Certificate
 }
 
 // Build returns the profile as an unsigned XML property list.
 func (e Enrollment) Build() ([]byte, error) {
 	scepUUID := e.uuid(scepIdentifier)
-	scep := payload("com.apple.security.scep", scepIdentifier, scepUUID, "SCEP", map[string]any{
-		"PayloadContent": map[string]any{
-			"URL":              e.SCEPURL,
-			"Name":             "Muster",
-			"Subject":          []any{[]any{[]any{"O", "Muster"}}, []any{[]any{"CN", "Muster device identity"}}},
-			"Challenge":        e.Challenge,
-			"Keysize":          scepKeyBits,
-			"Key Type":         "RSA",
-			"Key Usage":        scepKeyUsage,
-			"KeyIsExtractable": false,
-		},
-	})
+	scep := scepPayload(scepIdentifier, scepUUID, e.SCEPURL, e.Challenge)
 	mdm := map[string]any{
 		"Topic":                   e.Topic,
 		"ServerURL":               e.ServerURL,
@@ -71,15 +63,39 @@ func (e Enrollment) Build() ([]byte, error) {
 	if e.CheckInURL != "" {
 		mdm["CheckInURL"] = e.CheckInURL
 	}
+	scope := "System"
+	if e.ManagedAppleID != "" {
+		// contracts/apple.md 1.7 and 4.7
+		scope = "User"
+		mdm["EnrollmentMode"], mdm["AssignedManagedAppleID"] = "BYOD", e.ManagedAppleID
+		mdm["ServerCapabilities"] = []any{"com.apple.mdm.per-user-connections", "com.apple.mdm.token"}
+		delete(mdm, "AccessRights")
+	}
 	root := payload("com.apple.security.root", rootIdentifier, e.uuid(rootIdentifier), "Muster certificate authority",
 		map[string]any{"PayloadContent": e.CA.Raw})
 	profile := payload("Configuration", EnrollmentIdentifier, e.uuid(EnrollmentIdentifier), e.name(), map[string]any{
 		"PayloadContent":      []any{root, scep, payload("com.apple.mdm", mdmIdentifier, e.uuid(mdmIdentifier), "MDM", mdm)},
-		"PayloadScope":        "System",
+		"PayloadScope":        scope,
 		"PayloadOrganization": e.Organization,
 		"PayloadDescription":  "Lets " + e.orgName() + " manage this device.",
 	})
 	return plist.Marshal(profile)
+}
+
+// scepPayload has a device ask for an identity.
+func scepPayload(identifier, uuid, url, challenge string) map[string]any {
+	return payload("com.apple.security.scep", identifier, uuid, "SCEP", map[string]any{
+		"PayloadContent": map[string]any{
+			"URL":              url,
+			"Name":             "Muster",
+			"Subject":          []any{[]any{[]any{"O", "Muster"}}, []any{[]any{"CN", "Muster device identity"}}},
+			"Challenge":        challenge,
+			"Keysize":          scepKeyBits,
+			"Key Type":         "RSA",
+			"Key Usage":        scepKeyUsage,
+			"KeyIsExtractable": false,
+		},
+	})
 }
 
 func (e Enrollment) orgName() string {
