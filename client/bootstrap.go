@@ -64,3 +64,10 @@ func (c *Client) BootstrapPackageSummary(ctx context.Context, team int64) (apiv1
 	err := c.get(ctx, prefix+"/bootstrap/summary", url.Values{"team_id": {strconv.FormatInt(team, 10)}}, &out)
 	return out, err
 }
+
+// InstallBootstrapPackage installs a team's package on Macs now.
+func (c *Client) InstallBootstrapPackage(ctx context.Context, team int64, hosts []int64) (apiv1.RunCommandResponse, error) {
+	var out apiv1.RunCommandResponse
+	err := c.do(ctx, request{method: http.MethodPost, path: fmt.Sprintf("%s/bootstrap/%d/install", prefix, team), body: apiv1.InstallPackageRequest{Hosts: hosts}, into: &out})
+	return out, err
+}

@@ -23,3 +23,8 @@ type BootstrapPackageSummary struct {
 	Pending   int `json:"pending"`
 	Failed    int `json:"failed"`
 }
+
+// InstallPackageRequest names Macs.
+type InstallPackageRequest struct {
+	Hosts []int64 `json:"hosts" nullable:"false" doc:"Ids of Macs; other hosts answer with an error"`
+}

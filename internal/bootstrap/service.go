@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/muster-mdm/muster/internal/codec/mdmcmd"
 	"github.com/muster-mdm/muster/internal/codec/plist"
 	"github.com/muster-mdm/muster/internal/codec/xarpkg"
 	"github.com/muster-mdm/muster/internal/fleet"
@@ -286,6 +287,27 @@ func manifest(p *fleet.BootstrapPackage, base string) ([]byte, error) {
 			"sha256-size": fleet.PackagePiece, "sha256s": sums}},
 		"metadata": map[string]any{"kind": "software", "bundle-identifier": identifier, "bundle-version": version, "title": p.Name, "sizeInBytes": p.Size},
 	}}})
+}
+
+// InstallCommand is the MDM command that installs a team's package on a Mac,
+// whenever it enrolled. KindNotFound: the team has none.
+func (s *Service) InstallCommand(ctx context.Context, team fleet.TeamID) ([]byte, error) {
+	p, err := s.Package(ctx, team)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := s.settings.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if settings.AppleBase() == "" {
+		return nil, fleet.Errorf(fleet.KindPrecondition, "the server's URL is not set: set server_settings.server_url")
+	}
+	cmd, err := mdmcmd.New(ids.UUID(), "InstallEnterpriseApplication", map[string]any{"ManifestURL": ManifestURL(settings.AppleBase(), p)})
+	if err != nil {
+		return nil, err
+	}
+	return cmd.Raw, nil
 }
 
 // ManifestURL is where a Mac finds the manifest.

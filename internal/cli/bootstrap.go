@@ -18,7 +18,7 @@ import (
 
 func (c *cli) bootstrapCommand() *cobra.Command {
 	return group("bootstrap", "The installer package that Macs of a team get while they wait in Setup Assistant",
-		c.bootstrapUploadCommand(), c.bootstrapGetCommand(), c.bootstrapDeleteCommand())
+		c.bootstrapUploadCommand(), c.bootstrapGetCommand(), c.bootstrapInstallCommand(), c.bootstrapDeleteCommand())
 }
 
 const packageTeamUsage = "team by name (default: hosts without a team)"
@@ -124,6 +124,48 @@ func (c *cli) showPackage(p apiv1.BootstrapPackage, s *apiv1.BootstrapPackageSum
 		}{p, *s}
 	}
 	return c.show(listing{value: value, columns: []string{"FACT", "VALUE"}, rows: rows, text: func(w io.Writer) { writeFacts(w, rows) }})
+}
+
+func (c *cli) bootstrapInstallCommand() *cobra.Command {
+	var name, hosts string
+	cmd := &cobra.Command{
+		Use: "install", Short: "Install a team's package on Macs now, of whatever team and whenever they enrolled", Args: args(cobra.NoArgs),
+		Example: "  muster bootstrap install --team Office --hosts C02XK1ABJGH5",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			names := splitComma(hosts)
+			if len(names) == 0 {
+				return usagef("--hosts is required")
+			}
+			connection, err := c.connect()
+			if err != nil {
+				return err
+			}
+			team, err := findTeam(cmd.Context(), connection, name)
+			if err != nil {
+				return err
+			}
+			targets := make([]int64, 0, len(names))
+			for _, one := range names {
+				host, err := findHost(cmd.Context(), connection, one)
+				if err != nil {
+					return err
+				}
+				if host.Platform != "darwin" {
+					return usagef("%s is no Mac: packages are for Macs", host.DisplayName)
+				}
+				targets = append(targets, host.ID)
+			}
+			out, err := connection.InstallBootstrapPackage(cmd.Context(), team.ID, targets)
+			if err != nil {
+				return err
+			}
+			return c.showSent(out)
+		},
+	}
+	c.teamFlag(cmd, &name, packageTeamUsage)
+	cmd.Flags().StringVar(&hosts, "hosts", "", "comma list of serial numbers, UUIDs or host names (required)")
+	c.complete(cmd, "hosts", c.offerHosts)
+	return cmd
 }
 
 func (c *cli) bootstrapDeleteCommand() *cobra.Command {

@@ -36,6 +36,8 @@ type Packages interface {
 	Content(ctx context.Context, p *fleet.BootstrapPackage) io.ReadSeeker
 	Manifest(ctx context.Context, token string) ([]byte, error)
 	Delete(ctx context.Context, actor fleet.Actor, team fleet.TeamID) error
+	// InstallCommand is the MDM command that installs a team's package.
+	InstallCommand(ctx context.Context, team fleet.TeamID) ([]byte, error)
 	Summary(ctx context.Context, team fleet.TeamID) (fleet.PackageSummary, error)
 	// Names are the file names of all teams' packages.
 	Names(ctx context.Context) (map[fleet.TeamID]string, error)
@@ -61,6 +63,8 @@ func (a *api) packageRoutes() []route {
 			summary: "Show a team's bootstrap package; team 0: that of hosts without a team", bind: handle(a.packageMetadata)},
 		{method: http.MethodDelete, path: "~/bootstrap/{team_id}", also: old("/{team_id}"), permission: packagesWrite, id: "deleteBootstrapPackage",
 			summary: "Delete a team's bootstrap package: Macs that were told of it do not find it any more", bind: handle(a.deletePackage)},
+		{method: http.MethodPost, path: "~/bootstrap/{team_id}/install", permission: commandsRun, id: "installBootstrapPackage", bodyBytes: hostsBytes,
+			summary: "Install a team's package on Macs now, of whatever team and whenever they enrolled", bind: handle(a.installPackage)},
 		{method: http.MethodGet, path: "~/bootstrap/summary", also: old("/summary"), permission: hostsList, id: "getBootstrapPackageSummary",
 			summary: "Count a team's hosts by what became of their bootstrap package", bind: handle(a.packageSummary)},
 		{method: http.MethodGet, path: "/api/mdm/apple/bootstrap/manifest", permission: Open, id: "getBootstrapPackageManifest",
@@ -271,6 +275,30 @@ func (a *api) deletePackage(ctx context.Context, in *PackageTeamInput) (*body[ap
 		return nil, err
 	}
 	return reply(apiv1.Empty{}), nil
+}
+
+type installPackageInput struct {
+	PackageTeamInput
+	Body apiv1.InstallPackageRequest
+}
+
+func (a *api) installPackage(ctx context.Context, in *installPackageInput) (*body[apiv1.RunCommandResponse], error) {
+	if err := a.checkTargets("hosts", len(in.Body.Hosts)); err != nil {
+		return nil, err
+	}
+	raw, err := a.packages.InstallCommand(ctx, fleet.TeamID(in.TeamID))
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]fleet.HostID, 0, len(in.Body.Hosts))
+	for _, id := range in.Body.Hosts {
+		ids = append(ids, fleet.HostID(id))
+	}
+	command, failed, err := a.commands.RunByID(ctx, actorOf(ctx), ids, raw)
+	if err != nil {
+		return nil, err
+	}
+	return reply(apiv1.RunCommandResponse{CommandUUID: command.UUID, RequestType: command.RequestType, Platform: string(command.Platform), FailedUUIDs: failed}), nil
 }
 
 func (a *api) packageSummary(ctx context.Context, in *ScopeInput) (*body[apiv1.BootstrapPackageSummary], error) {

@@ -102,6 +102,17 @@ func TestAMacGetsItsPackageInSetupAssistant(t *testing.T) {
 		if s, err := b.api.BootstrapPackageSummary(ctx, team.ID); err != nil || s != (apiv1.BootstrapPackageSummary{Installed: 1, Failed: 1}) {
 			t.Errorf("%+v, %v", s, err)
 		}
+		// Later it is installed by hand.
+		if _, err := b.api.InstallBootstrapPackage(ctx, team.ID, []int64{h.ID}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() (bool, string) {
+			_, _ = ruined.Poll(ctx)
+			return len(ruined.Packages()) == 1, fmt.Sprint(ruined.Packages())
+		})
+		if _, err := b.api.InstallBootstrapPackage(ctx, 0, []int64{h.ID}); client.StatusOf(err) != http.StatusNotFound {
+			t.Errorf("a package that is not there: %v", err)
+		}
 		for status, serial := range map[string]string{"installed": d.Spec().Serial, "failed": ruined.Spec().Serial} {
 			list, err := b.api.HostsPage(ctx, client.HostFilter{TeamID: &team.ID, BootstrapPackage: status}, 0, 0)
 			if err != nil || len(list.Hosts) != 1 || list.Hosts[0].HardwareSerial != serial {

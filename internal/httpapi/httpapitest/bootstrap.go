@@ -107,3 +107,11 @@ func (f *Packages) Names(context.Context) (map[fleet.TeamID]string, error) {
 	}
 	return map[fleet.TeamID]string{f.Current.TeamID: f.Current.Name}, nil
 }
+
+// InstallCommand is some command.
+func (f *Packages) InstallCommand(_ context.Context, team fleet.TeamID) ([]byte, error) {
+	if team == 99 {
+		return nil, fleet.Errorf(fleet.KindNotFound, "there is no bootstrap package")
+	}
+	return []byte("<plist/>"), nil
+}
