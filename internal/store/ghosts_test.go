@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -66,6 +67,39 @@ func TestVitalsDoNotBringDeletedHostsBack(t *testing.T) {
 		}
 		if h, err := store.NewHosts(db).Host(ctx, second); err != nil || h != nil {
 			t.Errorf("the host is back: %+v, %v", h, err)
+		}
+	})
+}
+
+func TestAnActionDuringACheckInIsNotPendingForEver(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := context.Background()
+		for i, d := range addDevices(t, db, 2) {
+			var acted <-chan error
+			apply(t, db, d.enrollment.Key, func(f fleet.EnrollmentFacts) fleet.EnrollmentChange {
+				if acted == nil {
+					acted = begin(func() error {
+						return store.NewHostActions(db).Act(ctx, fleet.ActionLookup{Hosts: []fleet.HostID{d.host.ID}}, func(f fleet.ActionFacts) (fleet.ActionChange, error) {
+							if f.Hosts[0].State != fleet.EnrollmentOn {
+								return fleet.ActionChange{}, nil // as the rules have it
+							}
+							return wiping(f.Hosts[0], fmt.Sprint("wipe-", i)), nil
+						})
+					})
+				}
+				e := *f.Enrollment
+				if e.State = fleet.EnrollmentOff; i == 1 {
+					e.State = fleet.EnrollmentPending
+				}
+				return fleet.EnrollmentChange{Enrollment: &e, Host: f.Host, Reset: i == 1, CancelQueue: i == 0,
+					ForgetActions: i == 1 && f.Host.MDM.Acted, EndActions: i == 0 && f.Host.MDM.Acted}
+			})
+			if err := <-acted; err != nil {
+				t.Error(err)
+			}
+			if v := stateOf(t, db, d.host.ID); v.Pending != fleet.PendingNone {
+				t.Errorf("device %d: %s is pending, and its command was cancelled", i, v.Pending)
+			}
 		}
 	})
 }

@@ -375,6 +375,22 @@ func (s *session) hostsBy(column string, values []any) ([]fleet.Host, error) {
 	return hosts, err
 }
 
+// lockedHostsBy is hostsBy of hosts that are kept from others from before they
+// are read.
+func (s *session) lockedHostsBy(column string, values []any) ([]fleet.Host, error) {
+	lock := s.db.dialect.lockForUpdate()
+	if lock == "" || len(values) == 0 {
+		return s.hostsBy(column, values)
+	}
+	// The rows are locked apart from the join, which PostgreSQL refuses.
+	in, args := inList(values)
+	ids, err := collect(s, scanKey, "SELECT h.id FROM hosts h WHERE "+column+" IN "+in+" ORDER BY h.id"+lock, args...)
+	if err != nil {
+		return nil, err
+	}
+	return s.hostsBy("h.id", ids)
+}
+
 // lockHosts keeps hosts from others until the transaction ends, in the order of
 // their keys. What is read afterwards is as it stays, and a host that is
 // missing then was deleted.
