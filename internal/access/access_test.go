@@ -281,6 +281,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{access.HostsList, "amopt"}, {access.HostsRead, "amopgt"}, {access.HostsWrite, "am"},
 		{access.CommandsRead, "amopt"}, {access.CommandsRun, "amg"},
 		{access.EnrollmentsRead, "amgt"}, {access.EnrollmentsWrite, "amg"},
+		{access.BrakeWrite, "a"}, {access.ApprovalsWrite, "a"}, {access.ActionsRun, "am"}, {access.ActionsReveal, "am"},
 		{access.PushRead, "a"}, {access.PushWrite, "a"},
 		{access.TeamsRead, "amopgt"}, {access.TeamsWrite, "amg"}, {access.HostsTransfer, "am"},
 		{access.SecretsRead, "amg"}, {access.SecretsWrite, "amg"},

@@ -62,6 +62,9 @@ const (
 	// of others.
 	ApprovalsRead  Permission = "approvals:read"
 	ApprovalsWrite Permission = "approvals:write"
+	// BrakeWrite changes the limits of the brake: whoever they bind lacks it,
+	// and so does a repository.
+	BrakeWrite Permission = "brake:write"
 
 	// VariablesRead shows names only: nobody may read a value.
 	VariablesRead  Permission = "variables:read"
@@ -99,7 +102,7 @@ func Can(role fleet.Role, p Permission) bool {
 // known lists everything, so that an admin is not given what does not exist.
 func known(p Permission) bool {
 	switch p {
-	case UsersRead, UsersWrite, PushRead, PushWrite, ConfigWrite, ABMWrite, ApprovalsWrite:
+	case UsersRead, UsersWrite, PushRead, PushWrite, ConfigWrite, ABMWrite, ApprovalsWrite, BrakeWrite:
 		return true
 	}
 	return observes(p) || maintains(p)

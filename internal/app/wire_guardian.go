@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,18 +33,25 @@ func (a *App) wireGuardian(authority *pki.Authority, push *pki.Push) *guardian.S
 		cert := authority.Certificate()
 		return []fleet.DatedThing{{Kind: fleet.DatedAuthority, Name: cert.Subject.CommonName, NotAfter: cert.NotAfter}}, nil
 	}
-	tokens := func(ctx context.Context) ([]fleet.DatedThing, error) {
-		list, err := store.NewServerTokens(a.db).List(ctx)
-		out := make([]fleet.DatedThing, 0, len(list))
-		for i := range list {
-			out = append(out, fleet.DatedThing{Kind: fleet.DatedServerToken, Name: list[i].Account.ServerName, NotAfter: list[i].Sync.Expiry})
-		}
-		return out, err
-	}
-	watch := guardian.New(store.NewRenewals(a.db), store.NewExpiryWarnings(a.db), a.clock, pushes, ca, tokens)
+	watch := guardian.New(store.NewRenewals(a.db), store.NewExpiryWarnings(a.db), a.clock, pushes, ca, datedTokens(store.NewServerTokens(a.db)))
 	a.Jobs = append(a.Jobs, jobs.Job{Name: "guardian", Every: warnEvery, Run: watch.Round})
 	a.metrics.registry.MustRegister(expiries{watch})
 	return watch
+}
+
+// datedTokens tells when server tokens expire. Servers may have one name at
+// Apple: the id tells them apart, and is first so that no limit of a name's
+// length cuts it off.
+func datedTokens(tokens *store.ServerTokens) guardian.Source {
+	return func(ctx context.Context) ([]fleet.DatedThing, error) {
+		list, err := tokens.List(ctx)
+		out := make([]fleet.DatedThing, 0, len(list))
+		for i := range list {
+			name := fmt.Sprintf("%d: %s", list[i].Sync.TokenID, list[i].Account.ServerName)
+			out = append(out, fleet.DatedThing{Kind: fleet.DatedServerToken, Name: name, NotAfter: list[i].Sync.Expiry})
+		}
+		return out, err
+	}
 }
 
 // expiries tells Prometheus when things expire.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/muster-mdm/muster/internal/codec/mdmcmd"
-	"github.com/muster-mdm/muster/internal/codec/mobileconfig"
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/kit/ids"
 	"github.com/muster-mdm/muster/internal/kit/wake"
@@ -418,13 +417,7 @@ func (l *Lifecycle) TurnOff(ctx context.Context, actor fleet.Actor, host fleet.H
 		if !v.RemoveProfile {
 			return c, nil
 		}
-		remove, err := mdmcmd.New(ids.UUID(), "RemoveProfile", map[string]any{"Identifier": mobileconfig.EnrollmentIdentifier})
-		if err != nil {
-			return c, err
-		}
-		c.Commands = append(c.Commands, fleet.Command{UUID: remove.UUID, RequestType: remove.RequestType, Purpose: fleet.CommandUnenroll,
-			Platform: fleet.PlatformDarwin, Body: remove.Raw, CreatedBy: actor})
-		return c, nil
+		return c, removeProfile(&c, actor)
 	})
 	if err == nil {
 		l.pushes.Ring()
@@ -453,6 +446,9 @@ func (l *Lifecycle) Revive(ctx context.Context, key fleet.EnrollmentKey) error {
 		}
 		e := *f.Enrollment
 		c := fleet.EnrollmentChange{Enrollment: &e}
+		if e.State == fleet.EnrollmentLeaving {
+			return c, l.leaveAgain(&c, f, &e)
+		}
 		enrolled := e.EnrolledAt
 		if err := l.turnOn(&c, f, &e); err != nil {
 			return c, err

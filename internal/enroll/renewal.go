@@ -74,7 +74,7 @@ func NextRenewal(r *fleet.Renewal, e RenewalEvent, now time.Time, sends int, fau
 		return failRenewal(next, now, fault)
 	case RenewalAcknowledged:
 		// The next request brings the new identity, or never.
-		next.DueAt = now.Add(renewalLook)
+		next.DueAt, next.Acknowledged = now.Add(renewalLook), true
 		return RenewalVerdict{Next: next}
 	case RenewalDue:
 	}
@@ -86,6 +86,8 @@ func NextRenewal(r *fleet.Renewal, e RenewalEvent, now time.Time, sends int, fau
 	case now.Before(next.Deadline):
 		next.DueAt = earlier(now.Add(renewalLook), next.Deadline)
 		return RenewalVerdict{Next: next}
+	case next.Acknowledged:
+		return failRenewal(next, now, "the device says that it installed the new enrollment profile, and still uses the old identity")
 	case sends == 0: // it was not reached at all, which is no fault of the renewal
 		return askRenewal(next, now)
 	}
@@ -93,7 +95,7 @@ func NextRenewal(r *fleet.Renewal, e RenewalEvent, now time.Time, sends int, fau
 }
 
 func askRenewal(r fleet.Renewal, now time.Time) RenewalVerdict {
-	r.Waiting, r.AskedAt, r.Deadline, r.DueAt = true, now, now.Add(renewalLife), now.Add(renewalLook)
+	r.Waiting, r.Acknowledged, r.AskedAt, r.Deadline, r.DueAt = true, false, now, now.Add(renewalLife), now.Add(renewalLook)
 	return RenewalVerdict{Next: r, Ask: true}
 }
 

@@ -30,6 +30,11 @@ func TestTheStateMachineOfARenewal(t *testing.T) {
 	waiting := func(ago time.Duration) *fleet.Renewal {
 		return &fleet.Renewal{EnrollmentID: 1, IdentityID: 2, Waiting: true, Attempts: 1, AskedAt: now.Add(-ago), Deadline: now.Add(7*day - ago), DueAt: now}
 	}
+	acknowledged := func(ago time.Duration) *fleet.Renewal {
+		r := waiting(ago)
+		r.Acknowledged = true
+		return r
+	}
 	resting := &fleet.Renewal{EnrollmentID: 1, IdentityID: 2, Attempts: 2, DueAt: now, Fault: "no"}
 	for name, c := range map[string]struct {
 		from                 *fleet.Renewal
@@ -48,6 +53,8 @@ func TestTheStateMachineOfARenewal(t *testing.T) {
 		"the device took it and nothing came":                {waiting(7 * day), enroll.RenewalDue, 1, false, true, false, 2, 2 * hour, 3 * hour},
 		"the device refuses":                                 {waiting(hour), enroll.RenewalRefused, 1, false, true, false, 2, 2 * hour, 3 * hour},
 		"the device says it is done and uses the old one":    {waiting(hour), enroll.RenewalAcknowledged, 1, false, false, true, 1, hour, hour},
+		"the device says it is done and has time left":       {acknowledged(6 * day), enroll.RenewalDue, 0, false, false, true, 1, hour, hour},
+		"the device said it was done and never was":          {acknowledged(7 * day), enroll.RenewalDue, 0, false, true, false, 2, 2 * hour, 3 * hour},
 		"the pause after a failure is over":                  {resting, enroll.RenewalDue, 0, true, false, true, 2, hour, hour},
 		"the device refuses what was given up, and is right": {resting, enroll.RenewalRefused, 1, false, true, false, 3, 7 * hour, 9 * hour},
 	} {
@@ -222,6 +229,28 @@ func TestARefusedRenewalIsTriedAgainLater(t *testing.T) {
 	r.round()
 	if uuid, _ := r.take(); uuid == "" {
 		t.Error("never tried again")
+	}
+}
+
+func TestARenewalThatIsAcknowledgedAndNeverUsedFails(t *testing.T) {
+	r := newRenewals(t)
+	r.round()
+	first, _ := r.take()
+	r.report(first, fleet.CommandAcknowledged)
+	for range 8 {
+		r.at = r.at.Add(24 * time.Hour)
+		r.round()
+	}
+	if n := count(r.kinds(), fleet.EventRenewalFailed); n != 1 {
+		t.Errorf("%d failures in the log", n)
+	}
+	expiry, err := store.NewRenewals(r.db).Expiries(context.Background(), r.at, r.at.Add(time.Hour), 10)
+	if err != nil || len(expiry.Nearest) != 1 || expiry.Nearest[0].Attempts != 1 || !strings.Contains(expiry.Nearest[0].Fault, "still uses the old identity") {
+		t.Errorf("%+v, %v", expiry, err)
+	}
+	// What is asked then is a new question.
+	if second, _ := r.take(); second == "" || second == first {
+		t.Errorf("then comes %q after %q", second, first)
 	}
 }
 

@@ -10,6 +10,8 @@ type Renewal struct {
 	IdentityID   IdentityID // that is to be replaced
 	// Waiting: the device has a command to carry out, until Deadline.
 	Waiting bool
+	// Acknowledged: it said that it did, and has not used the new identity yet.
+	Acknowledged bool
 	// Attempts counts those that failed.
 	Attempts int
 	AskedAt  time.Time // when the last command was queued

@@ -15,6 +15,8 @@ const (
 	dueBatch    = 50 // requests carried out in one round
 	rotateBatch = 50 // recovery locks renewed in one round
 	maxRounds   = 20 // of rotations in one run
+	// requestLife is how long requests are kept that ended.
+	requestLife = 90 * 24 * time.Hour
 )
 
 // Requests lists what waited or waits for a second person or its time.
@@ -258,5 +260,8 @@ func (s *Service) rotate(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// Sweep drops sealed fields of commands that nobody needs any more.
-func (s *Service) Sweep(ctx context.Context) error { return s.o.Store.Sweep(ctx) }
+// Sweep drops requests that ended long ago, and sealed fields of commands that
+// nobody needs any more.
+func (s *Service) Sweep(ctx context.Context) error {
+	return errors.Join(s.o.Store.DeleteRequests(ctx, s.o.Clock().Add(-requestLife)), s.o.Store.Sweep(ctx))
+}

@@ -31,6 +31,8 @@ type Store interface {
 	RequestsDue(ctx context.Context, phase fleet.ActionPhase, now time.Time, limit int) ([]fleet.ActionRequest, error)
 	RotationsDue(ctx context.Context, now time.Time, limit int) ([]fleet.HostID, error)
 	Sweep(ctx context.Context) error
+	// DeleteRequests drops requests that ended before the time.
+	DeleteRequests(ctx context.Context, before time.Time) error
 }
 
 // Secrets reads sealed values.

@@ -385,6 +385,28 @@ func patchBrake(to *fleet.BrakePolicy, p *apiv1.BrakePatch) error {
 	return err
 }
 
+// mayBrake refuses another brake to whoever may change the configuration and
+// not the brake. What comes to the same is none: a repository has all of it.
+func (a *api) mayBrake(ctx context.Context, before fleet.BrakePolicy, s *fleet.Settings) error {
+	if a.access.Can(viewerOf(ctx), string(brakeWrite)) {
+		return nil
+	}
+	if !sameBrake(before, s.Brake) {
+		return fleet.FieldErrorf(fleet.KindForbidden, "mdm.brake", "would change, which takes the permission %s, and the role %s lacks it:"+
+			" an admin changes the brake, by muster brake set", brakeWrite, viewerOf(ctx).User.Role)
+	}
+	s.Brake = before
+	return nil
+}
+
+func sameBrake(a, b fleet.BrakePolicy) bool {
+	x, y := toBrake(a), toBrake(b)
+	for _, names := range [][]string{x.ApprovalFor, x.DelayFor, y.ApprovalFor, y.DelayFor} {
+		slices.Sort(names)
+	}
+	return reflect.DeepEqual(x, y)
+}
+
 func brakedKinds(field string, names []string) ([]fleet.ActionKind, error) {
 	var out []fleet.ActionKind
 	for _, name := range names {

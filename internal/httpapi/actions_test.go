@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/json"
 	"net/http"
+	"reflect"
 	"testing"
 
 	"github.com/muster-mdm/muster/internal/fleet"
@@ -98,5 +99,28 @@ func TestTheBrakeIsASetting(t *testing.T) {
 	}
 	if status, _, _ := b.as(t, "token-maintainer", "PATCH", "/api/v1/fleet/config", `{"mdm":{"brake":{"wipes_per_hour":-1}}}`); status != http.StatusForbidden {
 		t.Errorf("a maintainer lets the brake go: %d", status)
+	}
+}
+
+func TestARepositoryCannotLetTheBrakeGo(t *testing.T) {
+	const path = "/api/v1/fleet/config"
+	b := newBench(t)
+	b.settings.Current.Brake = fleet.BrakePolicy{LocksPerHour: 5, ApprovalFor: []fleet.ActionKind{fleet.ActionWipe, fleet.ActionDelete}}
+	before := b.settings.Current
+	// The whole of it as generate-gitops writes it, but for the order.
+	const same = `{"wipes_per_hour":10,"locks_per_hour":5,"unenrolls_per_hour":20,"deletes_per_hour":100,"approval_for":["delete","wipe"],"delay_for":[],"delay_minutes":0}`
+	if status, body, _ := b.as(t, "token-gitops", "PATCH", path, `{"org_info":{"org_name":"New"},"mdm":{"brake":`+same+`}}`); status != http.StatusOK {
+		t.Errorf("the same brake: %d %v", status, body)
+	}
+	if now := b.settings.Current; now.OrgName != "New" || !reflect.DeepEqual(now.Brake, before.Brake) {
+		t.Errorf("%+v", now)
+	}
+	for _, other := range []string{`{"wipes_per_hour":-1}`, `{"wipes_per_hour":9}`, `{"approval_for":[]}`, `{"delay_for":["wipe"]}`, `{"delay_minutes":5}`} {
+		for _, query := range []string{"", "?dry_run=true", "?force=true"} {
+			status, body, _ := b.as(t, "token-gitops", "PATCH", path+query, `{"mdm":{"brake":`+other+`}}`)
+			if status != http.StatusForbidden || !reflect.DeepEqual(b.settings.Current.Brake, before.Brake) {
+				t.Errorf("%s%s: %d %v", other, query, status, body)
+			}
+		}
 	}
 }

@@ -63,7 +63,13 @@ func (a *api) modifyConfig(ctx context.Context, in *modifyConfigInput) (*body[ap
 			return nil, err
 		}
 	}
-	settings, err := a.settings.Update(ctx, actorOf(ctx), func(s *fleet.Settings) error { return patchSettings(s, in.Body) }, in.DryRun)
+	settings, err := a.settings.Update(ctx, actorOf(ctx), func(s *fleet.Settings) error {
+		before := s.Brake
+		if err := patchSettings(s, in.Body); err != nil {
+			return err
+		}
+		return a.mayBrake(ctx, before, s)
+	}, in.DryRun)
 	if err != nil {
 		return nil, err
 	}

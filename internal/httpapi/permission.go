@@ -39,6 +39,7 @@ const (
 	actionsReveal    Permission = "actions:reveal"
 	approvalsRead    Permission = "approvals:read"
 	approvalsWrite   Permission = "approvals:write"
+	brakeWrite       Permission = "brake:write"
 	variablesRead    Permission = "variables:read"
 	variablesWrite   Permission = "variables:write"
 	packagesRead     Permission = "packages:read"

@@ -117,6 +117,29 @@ func (a *HostActions) Requests(ctx context.Context, phases []fleet.ActionPhase, 
 	return list, meta, nil
 }
 
+// DeleteRequests drops requests that ended before the time, in short
+// transactions.
+func (a *HostActions) DeleteRequests(ctx context.Context, before time.Time) error {
+	for range maxCleanups {
+		n := 0
+		err := a.db.update(ctx, func(s *session) error {
+			ids, err := collect(s, scanKey, "SELECT id FROM action_requests WHERE phase IN (1, 4, 5, 6, 7) AND due_at < ? AND decided_at < ?"+
+				" ORDER BY due_at, id LIMIT ?", micros(before), micros(before), cleanChunk)
+			if n = len(ids); err != nil || n == 0 {
+				return err
+			}
+			return s.exec("DELETE FROM action_requests WHERE id IN ("+placeholders(n)+")", ids...)
+		})
+		if err != nil {
+			return fmt.Errorf("delete old requests: %w", err)
+		}
+		if n < cleanChunk {
+			break
+		}
+	}
+	return nil
+}
+
 // RequestsDue returns up to limit requests in a phase whose time came.
 func (a *HostActions) RequestsDue(ctx context.Context, phase fleet.ActionPhase, now time.Time, limit int) ([]fleet.ActionRequest, error) {
 	return collect(a.db.view(ctx), scanRequest, requestSelect+" WHERE phase = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?", int64(phase), micros(now), limit)

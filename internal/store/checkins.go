@@ -185,7 +185,9 @@ func scanKey(r *sql.Rows) (any, error) {
 }
 
 // matchHosts finds the host of each check-in: the enrollment's own, else by
-// serial, then by UDID.
+// serial, then by UDID. Hosts are kept from others before they are read: an
+// action that began in between would be pending for ever when the check-in
+// cancels what is queued.
 func (s *session) matchHosts(jobs []*checkin) error {
 	for _, stage := range []struct {
 		column string
@@ -205,7 +207,7 @@ func (s *session) matchHosts(jobs []*checkin) error {
 				values = append(values, v)
 			}
 		}
-		hosts, err := s.hostsBy(stage.column, values)
+		hosts, err := s.lockedHostsBy(stage.column, values)
 		if err != nil {
 			return err
 		}

@@ -154,12 +154,10 @@ func (s *session) actionHosts(ids []fleet.HostID) ([]fleet.ActionHost, error) {
 	}
 	var out []fleet.ActionHost
 	err := chunked(values, func(chunk []any) error {
-		in, args := inList(chunk)
-		if lock := s.db.dialect.lockForUpdate(); lock != "" {
-			if _, err := collect(s, scanKey, "SELECT id FROM hosts WHERE id IN "+in+" ORDER BY id"+lock, args...); err != nil {
-				return err
-			}
+		if err := s.lockHosts(chunk); err != nil {
+			return err
 		}
+		in, args := inList(chunk)
 		list, err := collect(s, scanActionHost, actionHostSelect+" WHERE h.id IN "+in+
 			" ORDER BY h.id, CASE WHEN e.enroll_key = h.uuid THEN 0 ELSE 1 END, e.state, e.id DESC", append([]any{string(fleet.ScopeUnlockToken)}, args...)...)
 		for i := range list {

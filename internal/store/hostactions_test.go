@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -271,5 +272,43 @@ func TestThePolicyOfTheBrakeIsKept(t *testing.T) {
 		if err != nil || fmt.Sprint(got.Brake) != fmt.Sprint(want) {
 			t.Errorf("%+v, %v", got.Brake, err)
 		}
+	})
+}
+
+func TestRequestsThatEndedLongAgoAreDropped(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx, actions, now := context.Background(), store.NewHostActions(db), time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+		long, lately := now.Add(-91*24*time.Hour), now.Add(-89*24*time.Hour)
+		for name, r := range map[string]fleet.ActionRequest{
+			"done long ago":    {Phase: fleet.ActionDone, CreatedAt: long, DueAt: long, DecidedAt: long},
+			"counted only":     {Phase: fleet.ActionDone, CreatedAt: long, DueAt: long},
+			"denied long ago":  {Phase: fleet.ActionDenied, CreatedAt: long, DueAt: long, DecidedAt: long},
+			"expired long ago": {Phase: fleet.ActionExpired, CreatedAt: long, DueAt: long, DecidedAt: long},
+			"decided lately":   {Phase: fleet.ActionUndone, CreatedAt: long, DueAt: long, DecidedAt: lately},
+			"due lately":       {Phase: fleet.ActionFailed, CreatedAt: long, DueAt: lately},
+			"waits":            {Phase: fleet.ActionWaiting, CreatedAt: long, DueAt: long},
+			"delayed":          {Phase: fleet.ActionDelayed, CreatedAt: long, DueAt: long},
+			"runs":             {Phase: fleet.ActionRunning, CreatedAt: long, DueAt: long},
+		} {
+			r.UUID, r.Kind = name, fleet.ActionDelete
+			if err := actions.Act(ctx, fleet.ActionLookup{}, func(fleet.ActionFacts) (fleet.ActionChange, error) {
+				return fleet.ActionChange{Request: &r}, nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := actions.DeleteRequests(ctx, now.Add(-90*24*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		list, _, err := actions.Requests(ctx, nil, fleet.Page{Size: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var left []string
+		for _, r := range list {
+			left = append(left, r.UUID)
+		}
+		slices.Sort(left)
+		equal(t, "what is left", left, "decided lately", "delayed", "due lately", "runs", "waits")
 	})
 }

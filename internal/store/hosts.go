@@ -381,6 +381,35 @@ func (s *session) hostsBy(column string, values []any) ([]fleet.Host, error) {
 	return hosts, err
 }
 
+// lockedHostsBy is hostsBy of hosts that are kept from others from before they
+// are read.
+func (s *session) lockedHostsBy(column string, values []any) ([]fleet.Host, error) {
+	lock := s.db.dialect.lockForUpdate()
+	if lock == "" || len(values) == 0 {
+		return s.hostsBy(column, values)
+	}
+	// The rows are locked apart from the join, which PostgreSQL refuses.
+	in, args := inList(values)
+	ids, err := collect(s, scanKey, "SELECT h.id FROM hosts h WHERE "+column+" IN "+in+" ORDER BY h.id"+lock, args...)
+	if err != nil {
+		return nil, err
+	}
+	return s.hostsBy("h.id", ids)
+}
+
+// lockHosts keeps hosts from others until the transaction ends, in the order of
+// their keys. What is read afterwards is as it stays, and a host that is
+// missing then was deleted.
+func (s *session) lockHosts(ids []any) error {
+	lock := s.db.dialect.lockForUpdate()
+	if lock == "" || len(ids) == 0 {
+		return nil
+	}
+	in, args := inList(ids)
+	_, err := collect(s, scanKey, "SELECT id FROM hosts WHERE id IN "+in+" ORDER BY id"+lock, args...)
+	return err
+}
+
 // hostValues are in the order of hostCols.
 func hostValues(h *fleet.Host) []any {
 	return []any{int64(h.ID), int64(h.TeamID), clip(h.UUID, 100), clip(h.HardwareSerial, 100), clip(h.Hostname, 255),

@@ -18,20 +18,20 @@ type Renewals struct{ db *DB }
 // NewRenewals returns the renewals of db.
 func NewRenewals(db *DB) *Renewals { return &Renewals{db} }
 
-var renewalCols = []string{"enrollment_id", "identity_id", "waiting", "attempts", "asked_at", "deadline", "due_at", "fault"}
+var renewalCols = []string{"enrollment_id", "identity_id", "waiting", "attempts", "asked_at", "deadline", "due_at", "fault", "acknowledged"}
 
 var renewalSelect = "SELECT " + strings.Join(renewalCols, ", ") + " FROM renewals"
 
 func scanRenewal(rows *sql.Rows) (fleet.Renewal, error) {
 	var r fleet.Renewal
 	var asked, deadline, due int64
-	err := rows.Scan(&r.EnrollmentID, &r.IdentityID, &r.Waiting, &r.Attempts, &asked, &deadline, &due, &r.Fault)
+	err := rows.Scan(&r.EnrollmentID, &r.IdentityID, &r.Waiting, &r.Attempts, &asked, &deadline, &due, &r.Fault, &r.Acknowledged)
 	r.AskedAt, r.Deadline, r.DueAt = timeOf(asked), timeOf(deadline), timeOf(due)
 	return r, err
 }
 
 func renewalValues(r *fleet.Renewal) []any {
-	return []any{int64(r.EnrollmentID), int64(r.IdentityID), r.Waiting, r.Attempts, micros(r.AskedAt), micros(r.Deadline), micros(r.DueAt), clip(r.Fault, 255)}
+	return []any{int64(r.EnrollmentID), int64(r.IdentityID), r.Waiting, r.Attempts, micros(r.AskedAt), micros(r.Deadline), micros(r.DueAt), clip(r.Fault, 255), r.Acknowledged}
 }
 
 const renewalFactCols = `e.id, e.enroll_key, e.host_id, e.generation, e.topic, e.server_url, e.checkin_url, e.access_rights`
@@ -101,11 +101,11 @@ func (r *Renewals) Due(ctx context.Context, now time.Time, limit int) ([]fleet.R
 		var v fleet.Renewal
 		var asked, deadline, due int64
 		var sends int
-		f, err := scanRenewalFacts(rows, &v.IdentityID, &v.Waiting, &v.Attempts, &asked, &deadline, &due, &v.Fault, &sends)
+		f, err := scanRenewalFacts(rows, &v.IdentityID, &v.Waiting, &v.Attempts, &asked, &deadline, &due, &v.Fault, &v.Acknowledged, &sends)
 		v.EnrollmentID, v.AskedAt, v.Deadline, v.DueAt = f.Enrollment.ID, timeOf(asked), timeOf(deadline), timeOf(due)
 		f.Renewal, f.IdentityID, f.Sends = &v, v.IdentityID, sends
 		return f, err
-	}, fmt.Sprintf("SELECT "+renewalFactCols+", r.identity_id, r.waiting, r.attempts, r.asked_at, r.deadline, r.due_at, r.fault,"+
+	}, fmt.Sprintf("SELECT "+renewalFactCols+", r.identity_id, r.waiting, r.attempts, r.asked_at, r.deadline, r.due_at, r.fault, r.acknowledged,"+
 		" COALESCE((SELECT MAX(q.sends) FROM command_queue q JOIN commands c ON c.id = q.command_id WHERE q.enrollment_id = r.enrollment_id AND c.purpose = %d), 0)"+
 		" FROM renewals r JOIN enrollments e ON e.id = r.enrollment_id WHERE r.due_at <= ? ORDER BY r.due_at, r.enrollment_id LIMIT ?", fleet.CommandRenew),
 		micros(now), limit)

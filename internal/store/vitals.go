@@ -74,6 +74,11 @@ func (s *session) learn(list []told) error {
 	for i := range list {
 		ids[i] = int64(list[i].host)
 	}
+	// Hosts are written together, as rows that are made where there are none:
+	// one that is deleted meanwhile would be back.
+	if err := s.lockHosts(ids); err != nil {
+		return err
+	}
 	hosts, err := s.hostsBy("h.id", ids)
 	if err != nil {
 		return err

@@ -20,12 +20,14 @@ type Command struct {
 }
 
 // DecodeCommand reads a command that a person wrote. Without a CommandUUID
-// the given one is put in; the body is otherwise kept as it is, byte by byte.
+// the given one is put in. The body is written anew from what was read, so that
+// devices get what was judged, whatever another reader makes of repeated keys,
+// comments or entities.
 func DecodeCommand(data []byte, uuid string) (*Command, error) {
 	if err := plist.Guard(data, MaxCommand); err != nil {
 		return nil, err
 	}
-	v, err := plist.Read(data)
+	v, err := plist.ReadOnce(data)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +39,7 @@ func DecodeCommand(data []byte, uuid string) (*Command, error) {
 	if !ok {
 		return nil, errors.New("there is no Command dictionary")
 	}
-	c := &Command{Raw: data}
+	c := &Command{UUID: uuid}
 	c.RequestType, _ = inner["RequestType"].(string)
 	if c.RequestType == "" || len(c.RequestType) > maxUUIDLength {
 		return nil, errors.New("the Command dictionary has no RequestType, or a too long one")
@@ -47,13 +49,11 @@ func DecodeCommand(data []byte, uuid string) (*Command, error) {
 		if c.UUID == "" || len(c.UUID) > maxUUIDLength {
 			return nil, fmt.Errorf("CommandUUID is empty, no string, or longer than %d characters", maxUUIDLength)
 		}
-		return c, nil
 	}
-	root["CommandUUID"] = uuid
+	root["CommandUUID"] = c.UUID
 	if c.Raw, err = plist.Marshal(root); err != nil {
 		return nil, err
 	}
-	c.UUID = uuid
 	return c, nil
 }
 

@@ -66,10 +66,10 @@ func TestMessagesThatMakeNoSenseAreRefused(t *testing.T) {
 	}
 }
 
-func TestACommandKeepsItsBytesAndItsUUID(t *testing.T) {
+func TestACommandKeepsItsContentAndItsUUID(t *testing.T) {
 	body := doc(str("CommandUUID", "mine") + "<key>Command</key><dict>" + str("RequestType", "ProfileList") + "</dict>")
 	c, err := DecodeCommand(body, "new")
-	if err != nil || c.UUID != "mine" || c.RequestType != "ProfileList" || string(c.Raw) != string(body) {
+	if err != nil || c.UUID != "mine" || c.RequestType != "ProfileList" || Field(c.Raw, "RequestType") != "ProfileList" {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	c, err = DecodeCommand(doc("<key>Command</key><dict>"+str("RequestType", "ProfileList")+"</dict>"), "new")
@@ -90,6 +90,26 @@ func TestACommandKeepsItsBytesAndItsUUID(t *testing.T) {
 		if _, err := DecodeCommand(in, "new"); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+}
+
+func TestWhatIsSentIsWhatWasJudged(t *testing.T) {
+	erase, ask := str("RequestType", "EraseDevice"), str("RequestType", "DeviceInformation")
+	inner := func(fields string) string { return "<key>Command</key><dict>" + fields + "</dict>" }
+	for name, fields := range map[string]string{
+		"the type twice":      str("CommandUUID", "u") + inner(erase+ask),
+		"the type by entity":  str("CommandUUID", "u") + inner(erase+strings.Replace(ask, "RequestType", "&#82;equestType", 1)),
+		"the command twice":   str("CommandUUID", "u") + inner(erase) + inner(ask),
+		"the UUID twice":      str("CommandUUID", "u") + str("CommandUUID", "v") + inner(ask),
+		"a field below twice": inner(ask + "<key>A</key><array><dict>" + str("B", "1") + str("B", "2") + "</dict></array>"),
+	} {
+		if c, err := DecodeCommand(doc(fields), "new"); err == nil {
+			t.Errorf("%s: accepted as %s", name, c.RequestType)
+		}
+	}
+	c, err := DecodeCommand(doc(str("CommandUUID", "u")+inner("<!-- <key>RequestType</key><string>EraseDevice</string> -->"+ask)), "new")
+	if err != nil || strings.Contains(string(c.Raw), "EraseDevice") {
+		t.Errorf("%v, sent %s", err, c.Raw)
 	}
 }
 

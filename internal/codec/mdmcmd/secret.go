@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"maps"
+	"slices"
 
 	"github.com/muster-mdm/muster/internal/codec/plist"
 )
@@ -12,8 +13,9 @@ import (
 const Hidden = "******"
 
 // secretKeys are fields of commands (contracts/apple.md 6) and of answers that
-// open a device.
-var secretKeys = []string{"PIN", "UnlockToken", "NewPassword", "CurrentPassword", "Password", "ActivationLockBypassCode"}
+// open a device, or hold passwords; they may stand at any depth.
+var secretKeys = []string{"PIN", "UnlockToken", "NewPassword", "CurrentPassword", "Password", "passwordHash", "ActivationLockBypassCode",
+	"BootstrapToken", "WiFiProfileData", "MDMProfileData"}
 
 // Redacted returns a command or an answer without what opens a device. One
 // without such fields comes back as it is, byte by byte.
@@ -25,11 +27,8 @@ func Redacted(raw []byte) []byte {
 	if err != nil {
 		return nil
 	}
-	root, _ := v.(map[string]any)
-	inner, _ := root["Command"].(map[string]any)
-	found := hide(root)
-	if hide(inner) || found {
-		if raw, err = plist.Marshal(root); err != nil {
+	if hide(v) {
+		if raw, err = plist.Marshal(v); err != nil {
 			return nil
 		}
 	}
@@ -45,18 +44,26 @@ func mentions(raw []byte) bool {
 	return false
 }
 
-func hide(fields map[string]any) bool {
+// hide replaces secrets in a value, whose depth plist bounds.
+func hide(value any) bool {
 	found := false
-	for _, key := range secretKeys {
-		switch fields[key].(type) {
-		case nil:
-			continue
-		case []byte:
-			fields[key] = []byte(Hidden)
-		default:
-			fields[key] = Hidden
+	switch v := value.(type) {
+	case []any:
+		for _, inner := range v {
+			found = hide(inner) || found
 		}
-		found = true
+	case map[string]any:
+		for key, inner := range v {
+			if !slices.Contains(secretKeys, key) {
+				found = hide(inner) || found
+				continue
+			}
+			found = true
+			v[key] = Hidden
+			if _, data := inner.([]byte); data {
+				v[key] = []byte(Hidden)
+			}
+		}
 	}
 	return found
 }

@@ -40,3 +40,18 @@ func TestWhatOpensADeviceIsHidden(t *testing.T) {
 		t.Error("there was no Command dictionary")
 	}
 }
+
+func TestSecretsInsideDictionariesAndListsAreHidden(t *testing.T) {
+	cmd, err := New("U", "RotateFileVaultKey", map[string]any{"KeyType": "personal", "FileVaultUnlock": map[string]any{"Password": "OLD-KEY"},
+		"AutoSetupAdminAccounts": []any{map[string]any{"shortName": "admin", "passwordHash": []byte("hash")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := []byte(`<plist version="1.0"><dict><key>List</key><array><dict><key>Password</key><string>OLD-KEY</string><key>shortName</key><string>admin</string></dict></array></dict></plist>`)
+	for _, raw := range [][]byte{cmd.Raw, answer} {
+		got := Redacted(raw)
+		if bytes.Contains(got, []byte("OLD-KEY")) || bytes.Contains(got, []byte("aGFzaA==")) || !bytes.Contains(got, []byte("admin")) {
+			t.Errorf("it shows %s", got)
+		}
+	}
+}

@@ -20,6 +20,7 @@ var (
 	ErrNotPlist = errors.New("not an XML property list")
 	ErrTooDeep  = fmt.Errorf("nested deeper than %d levels", MaxDepth)
 	ErrTooLarge = errors.New("too large")
+	ErrRepeated = errors.New("a dictionary has a key twice")
 )
 
 // Raw is one value as it stands in the text, from its opening tag to its
@@ -50,6 +51,22 @@ func Read(data []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.list()
+}
+
+// ReadOnce is Read of a list that others read too: a repeated key, of which
+// readers take different ones, is refused.
+func ReadOnce(data []byte) (any, error) {
+	s, err := open(data)
+	if err != nil {
+		return nil, err
+	}
+	s.once = true
+	return s.list()
+}
+
+// list decodes the root value and checks that nothing follows.
+func (s *scanner) list() (any, error) {
 	v, err := s.value(0)
 	if err != nil {
 		return nil, err

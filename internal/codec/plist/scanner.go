@@ -10,6 +10,7 @@ import (
 type scanner struct {
 	data []byte
 	pos  int
+	once bool // a repeated key is an error
 }
 
 func open(data []byte) (*scanner, error) {
@@ -373,6 +374,9 @@ func (s *scanner) dictValue(depth int, empty bool) (any, error) {
 		}
 		if done {
 			break
+		}
+		if _, again := d[key]; again && s.once {
+			return nil, fmt.Errorf("%w: %.64q", ErrRepeated, key)
 		}
 		if d[key], err = s.value(depth + 1); err != nil {
 			return nil, err

@@ -1,0 +1,18 @@
+package store
+
+import (
+	"context"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+// Learn stores what hosts told about themselves, as a batch of answers does.
+func (db *DB) Learn(ctx context.Context, hosts ...fleet.HostID) error {
+	return db.update(ctx, func(s *session) error {
+		list := make([]told, 0, len(hosts))
+		for _, id := range hosts {
+			list = append(list, told{id, &fleet.Vitals{}})
+		}
+		return s.learn(list)
+	})
+}
