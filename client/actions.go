@@ -22,9 +22,10 @@ func (e *HeldError) Error() string {
 }
 
 // doOrHeld is a request that the brake may hold.
-func (c *Client) doOrHeld(ctx context.Context, method, path string) error {
+func (c *Client) doOrHeld(ctx context.Context, r request) error {
 	var out apiv1.Held
-	if err := c.do(ctx, request{method: method, path: path, into: &out}); err != nil {
+	r.into = &out
+	if err := c.do(ctx, r); err != nil {
 		return err
 	}
 	if out.Approval != nil {
@@ -112,6 +113,14 @@ func (c *Client) RecoveryLockPassword(ctx context.Context, id int64) (apiv1.Host
 	var out apiv1.RecoveryLockResponse
 	err := c.secret(ctx, id, "recovery_lock_password", &out)
 	return out.RecoveryLock, err
+}
+
+// ArchivedSecrets shows what opens a device whose host was deleted or enrolled
+// anew.
+func (c *Client) ArchivedSecrets(ctx context.Context, serial string) ([]apiv1.ArchivedSecret, error) {
+	var out apiv1.ArchivedSecretsResponse
+	err := c.do(ctx, request{method: http.MethodGet, path: prefix + "/hosts/archived_secrets", query: url.Values{"serial_number": {serial}}, into: &out, once: true})
+	return out.ArchivedSecrets, err
 }
 
 // RotateRecoveryLock gives a Mac another recovery lock password.

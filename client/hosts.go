@@ -114,7 +114,12 @@ func (c *Client) HostByIdentifier(ctx context.Context, identifier string) (apiv1
 
 // DeleteHost removes a host; a *HeldError says that it was not done yet.
 func (c *Client) DeleteHost(ctx context.Context, id int64) error {
-	return c.doOrHeld(ctx, http.MethodDelete, prefix+"/hosts/"+itoa(id))
+	return c.doOrHeld(ctx, request{method: http.MethodDelete, path: prefix + "/hosts/" + itoa(id)})
+}
+
+// ForceDeleteHost removes a host that may be locked; what opens it is archived.
+func (c *Client) ForceDeleteHost(ctx context.Context, id int64) error {
+	return c.doOrHeld(ctx, request{method: http.MethodDelete, path: prefix + "/hosts/" + itoa(id), query: url.Values{"force": {"true"}}})
 }
 
 // DeleteHosts removes hosts by id, or by filter when there are no ids. It
@@ -131,7 +136,7 @@ func (c *Client) DeleteHosts(ctx context.Context, r apiv1.DeleteHostsRequest) (i
 // UnenrollHost turns MDM off on a host; a *HeldError says that it was not done
 // yet.
 func (c *Client) UnenrollHost(ctx context.Context, id int64) error {
-	return c.doOrHeld(ctx, http.MethodDelete, prefix+"/hosts/"+itoa(id)+"/mdm")
+	return c.doOrHeld(ctx, request{method: http.MethodDelete, path: prefix + "/hosts/" + itoa(id) + "/mdm"})
 }
 
 // HostSetup shows what a host waits for, or waited for, in Setup Assistant; 404

@@ -126,6 +126,21 @@ type UnlockPINResponse struct {
 	UnlockPIN HostPassword `json:"unlock_pin"`
 }
 
+// ArchivedSecret opens a device whose host was deleted or enrolled anew.
+type ArchivedSecret struct {
+	Kind         string    `json:"kind" enum:"unlock_pin,recovery_lock_password,unconfirmed_recovery_lock_password" doc:"unconfirmed: the Mac was to be given the password, and did not say that it has it"`
+	Value        string    `json:"value"`
+	SerialNumber string    `json:"serial_number"`
+	UUID         string    `json:"uuid" doc:"Of the device"`
+	CommandUUID  string    `json:"command_uuid"`
+	ArchivedAt   time.Time `json:"archived_at"`
+}
+
+// ArchivedSecretsResponse has the secrets of a serial number, the newest first.
+type ArchivedSecretsResponse struct {
+	ArchivedSecrets []ArchivedSecret `json:"archived_secrets"`
+}
+
 // Brake bounds what one person can do to hosts.
 type Brake struct {
 	WipesPerHour     int      `json:"wipes_per_hour" doc:"Hosts an hour and person; 0: the default, -1: any number"`

@@ -49,6 +49,7 @@ func TestThePageOnLocksIsTrue(t *testing.T) {
 		{"mdm wipe", "wipe pending", func(text string) { command = word(text, "Command") }},
 		{"get host", "wipe pending", nil},
 		{"mdm cancel", "taken back", nil},
+		{"mdm archived-secrets", "Nothing is archived", nil},
 		{"brake show", "Wipes an hour and person:  10", nil},
 		{"brake set", "unenroll", nil},
 		{"mdm unenroll", "another admin must approve", func(text string) { request = regexp.MustCompile(`request (\S+) before`).FindStringSubmatch(text)[1] }},
@@ -131,6 +132,9 @@ func TestHeldActionsSaySo(t *testing.T) {
 			t.Errorf("%s is %s", what, b.actions.Decided)
 		}
 	}
+	if _, errs, code := b.run("host", "delete", "--host", "C02ABC", "--yes"); code != ExitOK || b.hosts.Deleted != 0 || !strings.Contains(errs, "request-1") {
+		t.Errorf("%d %s", code, errs)
+	}
 	for _, line := range []string{"mdm unlock-pin", "mdm recovery-lock", "mdm bypass-code"} {
 		if out := b.ok(append(strings.Fields(line), "--host", "C02ABC")...); !strings.Contains(out, "the-secret") {
 			t.Errorf("%s: %s", line, out)
@@ -142,5 +146,23 @@ func TestHeldActionsSaySo(t *testing.T) {
 		if b.actions.Asked.Kind != kind {
 			t.Errorf("%s is %s", line, b.actions.Asked.Kind)
 		}
+	}
+}
+
+func TestALockedHostIsDeletedByForceOnly(t *testing.T) {
+	b := loggedIn(t, "admin")
+	b.actions.Locked = true
+	if _, errs, code := b.run("host", "delete", "--host", "C02ABC", "--yes"); code == ExitOK || b.hosts.Deleted != 0 || !strings.Contains(errs, "unlock it first") {
+		t.Errorf("%d %s", code, errs)
+	}
+	b.ok("host", "delete", "--host", "C02ABC", "--yes", "--force")
+	if b.hosts.Deleted != 7 {
+		t.Errorf("host %d was deleted", b.hosts.Deleted)
+	}
+	if out := b.ok("mdm", "archived-secrets", "--serial", "C02ABC"); !strings.Contains(out, "unlock_pin") || !strings.Contains(out, "123456") {
+		t.Errorf("%s", out)
+	}
+	if _, errs, code := b.run("mdm", "archived-secrets"); code != ExitUsage || !strings.Contains(errs, "--serial") {
+		t.Errorf("%d %s", code, errs)
 	}
 }

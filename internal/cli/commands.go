@@ -31,7 +31,7 @@ func (c *cli) commands() []*cobra.Command {
 		c.generateGitOpsCommand(),
 		c.explainCommand(),
 		c.whatIfCommand(),
-		group("host", "Look at one host", c.hostHistoryCommand(), c.hostSetupCommand(), c.hostReleaseCommand(), c.hostRenewCommand()),
+		group("host", "Look at one host", c.hostHistoryCommand(), c.hostSetupCommand(), c.hostReleaseCommand(), c.hostRenewCommand(), c.hostDeleteCommand()),
 		c.appleMDMCommand(),
 		c.apnsCommand(),
 		c.abmCommand(),

@@ -24,7 +24,7 @@ const maxPayload = 1 << 20
 func (c *cli) mdmCommand() *cobra.Command {
 	return group("mdm", "Send MDM commands to hosts: lock, unlock, wipe and any other", c.runCommandCommand(), c.unenrollCommand(),
 		c.lockCommand(), c.unlockCommand(), c.wipeCommand(), c.clearPasscodeCommand(), c.locateCommand(), c.playSoundCommand(), c.cancelCommand(),
-		c.unlockPINCommand(), c.recoveryLockCommand(), c.bypassCodeCommand())
+		c.unlockPINCommand(), c.recoveryLockCommand(), c.bypassCodeCommand(), c.archivedSecretsCommand())
 }
 
 func (c *cli) runCommandCommand() *cobra.Command {

@@ -117,7 +117,7 @@ type HostActionState struct {
 	// RecoveryNext the one that is to set another.
 	RecoveryUUID string
 	RecoveryNext string
-	RecoveryAt   time.Time // when RecoveryUUID was acknowledged
+	RecoveryAt   time.Time // when RecoveryUUID was acknowledged; zero: by an earlier enrollment of the Mac
 	RotateAt     time.Time // when another password is due; zero: never
 	UpdatedAt    time.Time
 }
@@ -223,6 +223,8 @@ type ActionOptions struct {
 	ReturnToService bool
 	WiFiProfile     []byte
 	MDMProfile      []byte
+	// Force deletes a locked host too.
+	Force bool
 }
 
 // ActionAsk is what somebody wants done.

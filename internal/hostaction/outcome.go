@@ -63,7 +63,14 @@ func answered(v fleet.HostActionState, cmd *fleet.Command, ok bool, cause string
 			return v, true
 		}
 		v.Error = cause
-		if v.RecoveryUUID != "" {
+		switch {
+		case v.RecoveryUUID == "":
+		case v.RecoveryAt.IsZero():
+			// A Mac that was unenrolled has dropped the password (Apple, Set
+			// Recovery Lock): the one of its earlier enrollment was wrong, and
+			// it is asked again without. That stays archived.
+			v.RecoveryUUID, v.RotateAt = "", at
+		default:
 			v.RotateAt = at.Add(rotateAgain)
 		}
 		return v, true

@@ -17,6 +17,8 @@ const (
 	maxRounds   = 20 // of rotations in one run
 	// requestLife is how long requests are kept that ended.
 	requestLife = 90 * 24 * time.Hour
+	// archiveLife is how long secrets are kept of devices whose host is gone.
+	archiveLife = 180 * 24 * time.Hour
 )
 
 // Requests lists what waited or waits for a second person or its time.
@@ -132,6 +134,12 @@ func (s *Service) executeOn(o *order, f fleet.ActionFacts) (c fleet.ActionChange
 	case r.Phase != fleet.ActionDelayed:
 		return c, nil, nil // undone meanwhile, or done by another replica
 	case o.elsewhere():
+		if o.ask.Kind == fleet.ActionDelete {
+			if _, refusal := plan(o.ask, f.Hosts); refusal != nil {
+				finished(&c, &r, false, []string{refusal.Error()}, o.now)
+				return c, nil, nil
+			}
+		}
 		r.Phase = fleet.ActionRunning
 		c.Request = &r
 		return c, &r, nil
@@ -260,8 +268,9 @@ func (s *Service) rotate(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// Sweep drops requests that ended long ago, and sealed fields of commands that
+// Sweep drops requests that ended and secrets that were archived long ago, and sealed fields of commands that
 // nobody needs any more.
 func (s *Service) Sweep(ctx context.Context) error {
-	return errors.Join(s.o.Store.DeleteRequests(ctx, s.o.Clock().Add(-requestLife)), s.o.Store.Sweep(ctx))
+	now := s.o.Clock()
+	return errors.Join(s.o.Store.DeleteRequests(ctx, now.Add(-requestLife)), s.o.Store.DropArchived(ctx, now.Add(-archiveLife)), s.o.Store.Sweep(ctx))
 }

@@ -24,7 +24,7 @@ const (
 // decide is the whole table: what a request does to a host, or why not.
 func decide(kind fleet.ActionKind, h *fleet.ActionHost) (step, *fleet.Error) {
 	if kind == fleet.ActionDelete {
-		return stepNone, nil
+		return stepNone, deletable(h)
 	}
 	if kind == fleet.ActionUnenroll {
 		if h.State != fleet.EnrollmentOn && h.State != fleet.EnrollmentPending {
@@ -56,6 +56,19 @@ func decide(kind fleet.ActionKind, h *fleet.ActionHost) (step, *fleet.Error) {
 	case fleet.ActionUnenroll, fleet.ActionDelete:
 	}
 	return stepNone, nil
+}
+
+// deletable refuses hosts whose device only opens by what is kept here. Whoever
+// forces it is not asked.
+func deletable(h *fleet.ActionHost) *fleet.Error {
+	const next = ": unlock it first, or look at its PIN and delete it with force, which keeps the PIN among the archived secrets for 180 days"
+	switch {
+	case h.Action.Pending == fleet.PendingLock:
+		return fault(h, fleet.KindConflict, "has a pending lock"+next)
+	case h.Action.Status == fleet.DeviceLocked:
+		return fault(h, fleet.KindConflict, "is locked"+next)
+	}
+	return nil
 }
 
 // reachable refuses hosts that take no such commands at all.

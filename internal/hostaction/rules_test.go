@@ -86,6 +86,9 @@ func TestWhatAnActionDoesToAHost(t *testing.T) {
 		{"also for personal hosts", fleet.ActionUnenroll, with(mac, func(h *fleet.ActionHost) { h.Host.MDM = fleet.MDMPersonal }), stepNone, ok},
 		{"once", fleet.ActionUnenroll, with(mac, func(h *fleet.ActionHost) { h.State = fleet.EnrollmentLeaving }), 0, fleet.KindConflict},
 		{"deleting is done elsewhere", fleet.ActionDelete, with(mac, func(h *fleet.ActionHost) { h.State = fleet.EnrollmentOff }), stepNone, ok},
+		{"but not of a locked Mac", fleet.ActionDelete, locked(mac), 0, fleet.KindConflict},
+		{"nor of one that is to be locked", fleet.ActionDelete, status(mac, 0, fleet.PendingLock), 0, fleet.KindConflict},
+		{"a wiped one goes", fleet.ActionDelete, status(mac, fleet.DeviceWiped, 0), stepNone, ok},
 		{"a PC is not known how to be wiped", fleet.ActionWipe, pc, 0, fleet.KindBadRequest},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -149,13 +152,17 @@ func TestAnswersMoveWhatIsPending(t *testing.T) {
 			t.Errorf("another %s moves it: %+v", tt.command, other)
 		}
 	}
-	v := fleet.HostActionState{HostID: 1, RecoveryUUID: "A", RecoveryNext: "B"}
+	v := fleet.HostActionState{HostID: 1, RecoveryUUID: "A", RecoveryNext: "B", RecoveryAt: at.Add(-time.Hour)}
 	set := fleet.Command{UUID: "B", RequestType: "SetRecoveryLock"}
 	if got, _ := answered(v, &set, true, "", at); got.RecoveryUUID != "B" || got.RecoveryNext != "" || !got.RecoveryAt.Equal(at) || !got.RotateAt.IsZero() {
 		t.Errorf("a new password: %+v", got)
 	}
 	if got, _ := answered(v, &set, false, "why", at); got.RecoveryUUID != "A" || got.RecoveryNext != "" || got.Error == "" || got.RotateAt.IsZero() {
 		t.Errorf("a refused password: %+v", got)
+	}
+	v.RecoveryAt = time.Time{}
+	if got, _ := answered(v, &set, false, "why", at); got.RecoveryUUID != "" || !got.RotateAt.Equal(at) {
+		t.Errorf("refused with the password of an earlier enrollment: %+v", got)
 	}
 }
 

@@ -33,6 +33,10 @@ type Store interface {
 	Sweep(ctx context.Context) error
 	// DeleteRequests drops requests that ended before the time.
 	DeleteRequests(ctx context.Context, before time.Time) error
+	// Archived returns secrets of devices of which the host was deleted or
+	// enrolled anew, the newest first; DropArchived forgets old ones.
+	Archived(ctx context.Context, serial string, limit int) ([]fleet.ArchivedSecret, error)
+	DropArchived(ctx context.Context, before time.Time) error
 }
 
 // Secrets reads sealed values.
@@ -112,7 +116,16 @@ func (s *Service) Do(ctx context.Context, actor fleet.Actor, ask fleet.ActionAsk
 // comes back when it is held: the caller does nothing, and it is done when its
 // time comes. bare: it cannot be held, and is refused instead.
 func (s *Service) Admit(ctx context.Context, actor fleet.Actor, kind fleet.ActionKind, hosts []fleet.HostID, bare bool) (*fleet.ActionRequest, error) {
-	o, err := s.order(ctx, actor, fleet.ActionAsk{Kind: kind, Hosts: hosts, Expected: -1})
+	return s.admit(ctx, actor, fleet.ActionAsk{Kind: kind, Hosts: hosts, Expected: -1}, bare)
+}
+
+// AdmitDelete is Admit of a deletion, which force makes one of locked hosts too.
+func (s *Service) AdmitDelete(ctx context.Context, actor fleet.Actor, hosts []fleet.HostID, force bool) (*fleet.ActionRequest, error) {
+	return s.admit(ctx, actor, fleet.ActionAsk{Kind: fleet.ActionDelete, Hosts: hosts, Expected: -1, Options: fleet.ActionOptions{Force: force}}, false)
+}
+
+func (s *Service) admit(ctx context.Context, actor fleet.Actor, ask fleet.ActionAsk, bare bool) (*fleet.ActionRequest, error) {
+	o, err := s.order(ctx, actor, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +216,7 @@ func (s *Service) decideOrder(o *order, f fleet.ActionFacts) (fleet.ActionChange
 	if len(f.Hosts) == 0 {
 		return c, nil // whoever does it says so
 	}
-	steps, err := plan(o.ask.Kind, f.Hosts)
+	steps, err := plan(o.ask, f.Hosts)
 	if err != nil {
 		return c, err
 	}
@@ -252,11 +265,14 @@ func (o *order) brake(c *fleet.ActionChange, f fleet.ActionFacts) {
 }
 
 // plan decides about every host; one that refuses stops all of them.
-func plan(kind fleet.ActionKind, hosts []fleet.ActionHost) ([]step, error) {
+func plan(ask fleet.ActionAsk, hosts []fleet.ActionHost) ([]step, error) {
 	steps := make([]step, len(hosts))
+	if ask.Kind == fleet.ActionDelete && ask.Options.Force {
+		return steps, nil
+	}
 	var faults []*fleet.Error
 	for i := range hosts {
-		v, err := decide(kind, &hosts[i])
+		v, err := decide(ask.Kind, &hosts[i])
 		if err != nil {
 			faults = append(faults, err)
 		}

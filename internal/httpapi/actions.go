@@ -48,6 +48,8 @@ func (a *api) actionRoutes() []route {
 			summary: "Show the code that takes Activation Lock off", bind: handle(a.bypassCode)},
 		{method: http.MethodPost, path: "~/hosts/{id}/activation_lock_bypass_code", permission: actionsRun, id: "fetchBypassCode", status: http.StatusAccepted,
 			summary: "Ask the device for its bypass code, which it tells within 15 days of its supervision", bind: handle(a.act(fleet.ActionBypassCode))},
+		{method: http.MethodGet, path: "~/hosts/archived_secrets", permission: actionsReveal, id: "listArchivedSecrets", strict: true,
+			summary: "Show the PINs and recovery lock passwords of a device whose host was deleted or enrolled anew, kept for 180 days", bind: handle(a.archivedSecrets)},
 		{method: http.MethodGet, path: "~/approvals", permission: approvalsRead, id: "listApprovals", strict: true,
 			summary: "List requests that the brake held, newest first", bind: handle(a.listApprovals)},
 		{method: http.MethodPost, path: "~/approvals/{uuid}/approve", permission: approvalsWrite, id: "approveRequest",
@@ -299,6 +301,24 @@ func (a *api) recoveryLock(ctx context.Context, in *IDInput) (*body[apiv1.Recove
 func (a *api) bypassCode(ctx context.Context, in *IDInput) (*body[apiv1.BypassCodeResponse], error) {
 	secret, err := a.reveal(ctx, in.ID, fleet.RevealBypassCode)
 	return reply(apiv1.BypassCodeResponse{HostID: in.ID, BypassCode: secret}), err
+}
+
+type archivedInput struct {
+	SerialNumber string `query:"serial_number" required:"true" minLength:"1" maxLength:"100" doc:"Of the device"`
+}
+
+func (a *api) archivedSecrets(ctx context.Context, in *archivedInput) (*body[apiv1.ArchivedSecretsResponse], error) {
+	list, err := a.actions.Archived(ctx, actorOf(ctx), in.SerialNumber)
+	if err != nil {
+		return nil, err
+	}
+	out := apiv1.ArchivedSecretsResponse{ArchivedSecrets: make([]apiv1.ArchivedSecret, 0, len(list))}
+	for i := range list {
+		v := &list[i]
+		out.ArchivedSecrets = append(out.ArchivedSecrets, apiv1.ArchivedSecret{Kind: v.Kind.String(), Value: v.Value, SerialNumber: v.Serial,
+			UUID: v.DeviceUUID, CommandUUID: v.CommandUUID, ArchivedAt: v.ArchivedAt.UTC()})
+	}
+	return reply(out), nil
 }
 
 type approvalsInput struct {

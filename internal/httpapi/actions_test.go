@@ -124,3 +124,40 @@ func TestARepositoryCannotLetTheBrakeGo(t *testing.T) {
 		}
 	}
 }
+
+func TestALockedHostIsDeletedByForceOnly(t *testing.T) {
+	for _, tt := range []struct{ method, path, body string }{
+		{"DELETE", "/api/v1/fleet/hosts/7", ""},
+		{"POST", "/api/v1/fleet/hosts/delete", `{"ids":[7]}`},
+	} {
+		b := newBench(t)
+		b.actions.Locked = true
+		if status, body, _ := b.as(t, "token-admin", tt.method, tt.path, tt.body); status != http.StatusConflict || b.hosts.Deleted != 0 {
+			t.Errorf("%s: %d %v", tt.path, status, body)
+		}
+		if status, body, _ := b.as(t, "token-admin", tt.method, tt.path+"?force=true", tt.body); status != http.StatusOK || b.hosts.Deleted != 7 {
+			t.Errorf("%s by force: %d %v", tt.path, status, body)
+		}
+	}
+}
+
+func TestArchivedSecretsAreShownToWhoMayRevealThem(t *testing.T) {
+	const path = "/api/v1/fleet/hosts/archived_secrets"
+	b := newBench(t)
+	status, body, _ := b.as(t, "token-maintainer", "GET", path+"?serial_number=C02ABC", "")
+	list, _ := body["archived_secrets"].([]any)
+	if status != http.StatusOK || len(list) != 1 || list[0].(map[string]any)["value"] != "123456" || list[0].(map[string]any)["kind"] != "unlock_pin" {
+		t.Errorf("%d %v", status, body)
+	}
+	if status, body, _ := b.as(t, "token-maintainer", "GET", path+"?serial_number=OTHER", ""); status != http.StatusOK || len(body["archived_secrets"].([]any)) != 0 {
+		t.Errorf("of another device: %d %v", status, body)
+	}
+	if status, _, _ := b.as(t, "token-maintainer", "GET", path, ""); status != http.StatusBadRequest {
+		t.Errorf("of no device: %d", status)
+	}
+	for _, role := range []string{"observer", "observer_plus", "technician", "gitops"} {
+		if status, _, _ := b.as(t, "token-"+role, "GET", path+"?serial_number=C02ABC", ""); status != http.StatusForbidden {
+			t.Errorf("%s: %d", role, status)
+		}
+	}
+}

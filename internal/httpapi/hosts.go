@@ -285,8 +285,13 @@ func (a *api) getHostByIdentifier(ctx context.Context, in *identifierInput) (*bo
 	return a.hostDetail(ctx, host, !in.ExcludeSoftware)
 }
 
-func (a *api) deleteHost(ctx context.Context, in *IDInput) (*answer[*apiv1.Held], error) {
-	held, err := a.actions.Admit(ctx, actorOf(ctx), fleet.ActionDelete, []fleet.HostID{fleet.HostID(in.ID)}, false)
+type deleteHostInput struct {
+	IDInput
+	Force bool `query:"force" doc:"A locked host too: what opens it is then among the archived secrets"`
+}
+
+func (a *api) deleteHost(ctx context.Context, in *deleteHostInput) (*answer[*apiv1.Held], error) {
+	held, err := a.actions.AdmitDelete(ctx, actorOf(ctx), []fleet.HostID{fleet.HostID(in.ID)}, in.Force)
 	if err != nil || held != nil {
 		return heldAnswer(held), err
 	}

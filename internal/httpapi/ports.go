@@ -73,6 +73,12 @@ type Actions interface {
 	// Admit asks the brake about what the caller does itself; a request comes
 	// back when it is held, and nothing is to be done then.
 	Admit(ctx context.Context, actor fleet.Actor, kind fleet.ActionKind, hosts []fleet.HostID, bare bool) (*fleet.ActionRequest, error)
+	// AdmitDelete is Admit of a deletion; without force one of a locked host is
+	// KindConflict.
+	AdmitDelete(ctx context.Context, actor fleet.Actor, hosts []fleet.HostID, force bool) (*fleet.ActionRequest, error)
+	// Archived shows the secrets of devices whose host was deleted or enrolled
+	// anew, and records who asked.
+	Archived(ctx context.Context, actor fleet.Actor, serial string) ([]fleet.ArchivedSecret, error)
 	// Reveal shows a secret of a host and records who asked.
 	Reveal(ctx context.Context, actor fleet.Actor, host fleet.HostID, kind fleet.RevealKind) (fleet.Revealed, error)
 	Cancel(ctx context.Context, actor fleet.Actor, host fleet.HostID, commandUUID string) error

@@ -432,6 +432,7 @@ func (a *api) selection(s apiv1.HostSelection) (fleet.HostFilter, error) {
 const maxDeletes = 1000
 
 type deleteHostsInput struct {
+	Force   bool `query:"force" doc:"Locked hosts too: what opens them is then among the archived secrets"`
 	RawBody []byte
 	Body    apiv1.DeleteHostsRequest
 }
@@ -463,7 +464,7 @@ func (a *api) deleteHosts(ctx context.Context, in *deleteHostsInput) (*answer[ap
 	if len(ids) == 0 {
 		return &answer[apiv1.HostsChanged]{Status: http.StatusOK, Body: out}, nil
 	}
-	held, err := a.actions.Admit(ctx, actorOf(ctx), fleet.ActionDelete, ids, false)
+	held, err := a.actions.AdmitDelete(ctx, actorOf(ctx), ids, in.Force)
 	if err != nil {
 		return nil, err
 	}

@@ -172,11 +172,14 @@ func (s *session) actionHosts(ids []fleet.HostID) ([]fleet.ActionHost, error) {
 		return nil, err
 	}
 	states, err := s.actionStates(values)
+	if err != nil {
+		return nil, err
+	}
 	for i := range out {
 		out[i].Action = states[out[i].Host.ID]
 		out[i].Action.HostID = out[i].Host.ID
 	}
-	return out, err
+	return out, s.inherit(out)
 }
 
 const actionHostSelect = `SELECT h.id, h.uuid, h.hardware_serial, h.hostname, h.computer_name, h.platform, h.team_id, h.mdm_status, h.supervised,
@@ -252,13 +255,21 @@ func (s *session) finishActions(reports []*exchange) error {
 	return s.writeSecrets(secrets)
 }
 
-// afterActions drops what actions left on a host that begins anew, or ends
-// those that are pending on one that leaves.
+// afterActions drops what actions left on a host that begins anew, but for the
+// recovery lock password, which its Mac may still have; or it ends those that
+// are pending on one that leaves.
 func (s *session) afterActions(host fleet.HostID, forget, end bool) error {
 	switch {
 	case host == 0:
 		return nil
 	case forget:
+		v, err := s.archiveSecrets(host)
+		if err != nil {
+			return err
+		}
+		if v.RecoveryUUID != "" {
+			return s.putActionStates([]fleet.HostActionState{{HostID: host, RecoveryUUID: v.RecoveryUUID}})
+		}
 		return s.exec("DELETE FROM host_actions WHERE host_id = ?", int64(host))
 	case end:
 		return s.exec("UPDATE host_actions SET pending = 0, command_uuid = '', recovery_next = '', rotate_at = 0 WHERE host_id = ?", int64(host))
@@ -274,13 +285,15 @@ func (a *HostActions) RotationsDue(ctx context.Context, now time.Time, limit int
 }
 
 // Sweep drops sealed fields of commands that nobody needs any more: those
-// that wait, open a Mac or set a password in force are kept.
+// that wait, open a Mac or set a password in force are kept, and so are those
+// that are archived.
 func (a *HostActions) Sweep(ctx context.Context) error {
 	return a.db.update(ctx, func(s *session) error {
 		return s.exec("DELETE FROM secrets WHERE scope = ?"+
 			" AND NOT EXISTS (SELECT 1 FROM commands c JOIN command_queue q ON q.command_id = c.id WHERE c.uuid = secrets.name)"+
 			" AND NOT EXISTS (SELECT 1 FROM host_actions a WHERE a.pin_uuid = secrets.name)"+
 			" AND NOT EXISTS (SELECT 1 FROM host_actions a WHERE a.recovery_uuid = secrets.name OR a.recovery_next = secrets.name)"+
+			" AND NOT EXISTS (SELECT 1 FROM archived_secrets x WHERE x.command_uuid = secrets.name)"+
 			" AND NOT EXISTS (SELECT 1 FROM action_requests r WHERE r.uuid = secrets.name AND r.phase IN (2, 3))", string(fleet.ScopeAction))
 	})
 }

@@ -295,12 +295,18 @@ func scanHostRef(rows *sql.Rows) (fleet.HostRef, error) {
 	return r, err
 }
 
-// Delete removes a host and everything that hangs on it. Its enrollments stay,
-// without a host: an enrolled device brings its record back when it next
+// Delete removes a host and everything that hangs on it, but archives what opens
+// its device. Its enrollments stay, without a host: an enrolled device brings its record back when it next
 // speaks. It reports false when there was no such host.
 func (h *Hosts) Delete(ctx context.Context, id fleet.HostID, events []fleet.Event) (bool, error) {
 	found := false
 	err := h.db.update(ctx, func(s *session) error {
+		if err := s.lockHosts([]any{int64(id)}); err != nil {
+			return err
+		}
+		if _, err := s.archiveSecrets(id); err != nil {
+			return err
+		}
 		n, err := s.changed("DELETE FROM hosts WHERE id = ?", int64(id))
 		if err != nil || n == 0 {
 			return err

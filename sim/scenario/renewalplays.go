@@ -250,7 +250,7 @@ func renewalWipe(ctx context.Context, s *Story) error {
 
 // checkRenewal renews the certificate of one device of the demo.
 func (s *Story) checkRenewal(ctx context.Context) (string, error) {
-	d, err := s.one(appledev.Mac, 1)
+	d, err := s.one(appledev.Mac, 0)
 	if err != nil {
 		return "", err
 	}
@@ -280,7 +280,7 @@ func sameEnrollment(a, b apiv1.HostDetail) bool {
 
 // checkLock locks a Mac, and unlocks it with the PIN that the server keeps.
 func (s *Story) checkLock(ctx context.Context) (string, error) {
-	d, err := s.one(appledev.Mac, 2)
+	d, err := s.one(appledev.Mac, 0)
 	if err != nil {
 		return "", err
 	}

@@ -13,6 +13,7 @@ type Actions struct {
 	Cancelled string
 	Decided   fleet.ActionPhase
 	Viewer    fleet.Viewer // who decided
+	Locked    bool         // host 7 is
 }
 
 // Request is a wipe that waits for another admin.
@@ -45,6 +46,22 @@ func (f *Actions) Do(_ context.Context, _ fleet.Actor, ask fleet.ActionAsk) (fle
 
 func (f *Actions) Admit(context.Context, fleet.Actor, fleet.ActionKind, []fleet.HostID, bool) (*fleet.ActionRequest, error) {
 	return f.Hold, nil
+}
+
+// AdmitDelete knows that C02ABC, host 7, is locked when Locked is set.
+func (f *Actions) AdmitDelete(_ context.Context, _ fleet.Actor, _ []fleet.HostID, force bool) (*fleet.ActionRequest, error) {
+	if f.Locked && !force {
+		return nil, fleet.Errorf(fleet.KindConflict, "Ada's Mac is locked: unlock it first")
+	}
+	return f.Hold, nil
+}
+
+// Archived has a PIN of the serial number C02ABC.
+func (f *Actions) Archived(_ context.Context, _ fleet.Actor, serial string) ([]fleet.ArchivedSecret, error) {
+	if serial != "C02ABC" {
+		return nil, nil
+	}
+	return []fleet.ArchivedSecret{{Kind: fleet.ArchivedPIN, CommandUUID: "cmd-3", DeviceUUID: "UDID", Serial: serial, ArchivedAt: Now(), Value: "123456"}}, nil
 }
 
 func (f *Actions) Reveal(_ context.Context, _ fleet.Actor, host fleet.HostID, _ fleet.RevealKind) (fleet.Revealed, error) {
