@@ -245,6 +245,11 @@ func (c *cli) play(ctx context.Context, f demoFlags, server string, push *apples
 			}
 		})
 	})
+	for model, count := range map[string]int{"ipad": 3, "iphone": 1, "mac": 1} {
+		if _, err := apple.Buy("", model, count); err != nil {
+			return fmt.Errorf("buy devices: %w", err)
+		}
+	}
 	forget, err := c.demoHandOver(f, server, push, apple, story)
 	if err != nil {
 		return err
@@ -331,7 +336,8 @@ func (c *cli) nextSteps(server, contexts, command string, story *scenario.Story)
 	serial := story.Fleet.Devices[0].Spec().Serial
 	kiosk := c.failingHost(story)
 	fmt.Fprintf(c.Out, `
-%d devices are enrolled and awake. The server is at %s
+%d devices are enrolled and awake. Five more were just bought: they are pending hosts now and enroll by themselves in a
+few seconds. The server is at %s
   REST API reference   %s/api/docs
   admin                %s, password %s
 
