@@ -60,6 +60,6 @@ echo 'Bench-password-1' >"$dir/password"
 url=$("$muster" apple-mdm enrollments create --name bench -o json | sed -n 's/.*"enroll_url": "\([^"]*\)".*/\1/p')
 for scenario in ${SCENARIOS:-idle drain storm}; do
 	echo "== $kind, $scenario, $devices devices"
-	"$muster" sim load --server "http://127.0.0.1:$port" --enroll-profile-url "$url" --scenario "$scenario" --devices "$devices" \
+	"$muster" sim load --server "http://127.0.0.1:$port" --enroll-profile-url "$url" --scenario "$scenario" --devices "$devices" --settle 0 \
 		--server-pid "$server" --database-pid "$dbpid" 2>"$dir/load.err" || { cat "$dir/load.err"; exit 1; }
 done

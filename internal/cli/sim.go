@@ -124,6 +124,7 @@ func (c *cli) simLoadCommand() *cobra.Command {
 	flags.IntVar(&o.Connections, "connections", load.DefaultConnections, "connections that the devices share")
 	flags.IntVar(&o.Rounds, "rounds", load.DefaultRounds, "polls of each device in the idle scenario")
 	flags.Float64Var(&o.Rate, "rate", 0, "polls a second in the idle scenario; 0: as fast as they go")
+	flags.DurationVar(&o.Settle, "settle", load.DefaultSettle, "how long devices must have been sent nothing before idle and drain are measured; 0: measure at once")
 	flags.Uint64Var(&o.Seed, "seed", 0, "equal seeds make equal devices (default by time)")
 	flags.IntVar(&o.ServerPID, "server-pid", 0, "process of the server, to read its CPU and memory (Linux)")
 	flags.IntVar(&o.DatabasePID, "database-pid", 0, "process of the database, likewise")

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +37,7 @@ type server struct {
 	mu   sync.Mutex
 	next int64
 	todo map[string][][]byte // by UDID
+	seen []string            // UDIDs that polled
 }
 
 func start(t *testing.T) *server {
@@ -146,6 +148,9 @@ func (s *server) mdm(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	queue := s.todo[m.UDID]
+	if m.Status == "Idle" && !slices.Contains(s.seen, m.UDID) {
+		s.seen = append(s.seen, m.UDID)
+	}
 	if m.CommandUUID != "" && len(queue) > 0 {
 		queue = queue[1:]
 		s.todo[m.UDID] = queue
@@ -239,6 +244,36 @@ func TestOptionsThatCannotRunAreRefused(t *testing.T) {
 	} {
 		if _, err := load.Run(t.Context(), o); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// A device that is handed another command than the one that was sent is
+// noticed, and one whose server has work of its own is waited for.
+func TestCommandsOfTheServerAreWaitedForAndForeignOnesCounted(t *testing.T) {
+	own := []byte(`<plist version="1.0"><dict><key>CommandUUID</key><string>own</string><key>Command</key><dict><key>RequestType</key><string>SecurityInfo</string></dict></dict></plist>`)
+	for settle, wrong := range map[time.Duration]bool{0: true, time.Second: false} {
+		s := start(t)
+		o := options(s, load.Drain)
+		o.Settle = settle
+		var once sync.Once
+		o.Progress = func(stage string, done, total int) {
+			if stage == "enroll" && done == total {
+				once.Do(func() {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					for _, udid := range s.seen {
+						s.todo[udid] = append(s.todo[udid], own)
+					}
+				})
+			}
+		}
+		report, err := load.Run(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (report.Errors() > 0) != wrong {
+			t.Errorf("settle %v: %d errors: %+v", settle, report.Errors(), report.Phases)
 		}
 	}
 }

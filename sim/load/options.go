@@ -24,6 +24,7 @@ const (
 	DefaultRounds      = 10
 	DefaultKeys        = 32
 	DefaultBatch       = 500
+	DefaultSettle      = 6 * time.Second // of the command line; a server looks every 5 s for hosts to ask
 )
 
 // Options of a run. Server, ProfileURL and, for Drain, Token are required.
@@ -42,6 +43,10 @@ type Options struct {
 	Batch       int     // devices per call of the REST API
 	Keys        int     // RSA keys made beforehand and shared by the devices
 	Seed        uint64  // equal seeds make equal devices
+	// Settle is how long the devices must have been sent nothing before Idle
+	// and Drain are measured: a server with work of its own would answer with
+	// that; 0: not waited for.
+	Settle time.Duration
 	// ServerPID and DatabasePID are the processes whose CPU is read, with all
 	// their children; 0: not read.
 	ServerPID   int

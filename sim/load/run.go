@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/time/rate"
@@ -156,6 +157,47 @@ func (r *run) enroll(ctx context.Context) error {
 	if rec.errors > 0 {
 		return fmt.Errorf("%d of %d devices could not be enrolled, such as: %s", rec.errors, r.o.Devices, rec.texts[0])
 	}
+	return r.settle(ctx)
+}
+
+// Rounds of settle.
+const (
+	settleRound = 250 * time.Millisecond
+	settleMost  = 2 * time.Minute
+)
+
+// settle polls until no device was sent anything for Options.Settle.
+func (r *run) settle(ctx context.Context) error {
+	if r.o.Settle == 0 {
+		return nil
+	}
+	start := r.o.Clock()
+	for quiet := start; r.o.Clock().Sub(quiet) < r.o.Settle; {
+		if r.o.Clock().Sub(start) > settleMost {
+			return fmt.Errorf("the server still sends commands of its own after %v: measure one that has nothing to do (desired.paused, refetch.paused, renewal.paused)", settleMost)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(settleRound):
+		}
+		rec := newRecorder()
+		var sent atomic.Int64
+		err := r.each(ctx, "settle", rec, func(ctx context.Context, d *appledev.Device) error {
+			n, err := d.Poll(ctx)
+			sent.Add(int64(n))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if rec.errors > 0 {
+			return fmt.Errorf("%d devices could not poll, such as: %s", rec.errors, rec.texts[0])
+		}
+		if sent.Load() > 0 {
+			quiet = r.o.Clock()
+		}
+	}
 	return nil
 }
 
@@ -254,7 +296,7 @@ func (r *run) drain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	queued := make(map[*appledev.Device][][]byte, r.o.Devices)
+	queued := make(map[*appledev.Device][]command, r.o.Devices)
 	err = r.phase(ctx, "enqueue", func(ctx context.Context, rec *recorder) error {
 		return r.enqueueAll(ctx, rec, queued)
 	})
@@ -265,7 +307,7 @@ func (r *run) drain(ctx context.Context) error {
 	prepared := make(map[*appledev.Device][]*appledev.Prepared, r.o.Devices)
 	unready := newRecorder()
 	err = r.each(ctx, "sign", unready, func(ctx context.Context, d *appledev.Device) error {
-		answers, err := d.PrepareDrain(ctx, queued[d])
+		answers, err := d.PrepareDrain(ctx, bodies(queued[d]))
 		mu.Lock()
 		defer mu.Unlock()
 		prepared[d] = answers
@@ -286,12 +328,12 @@ func (r *run) drain(ctx context.Context) error {
 
 // drainOne sends a prepared connection and checks that each answer brings the
 // next command, and the last one nothing.
-func (r *run) drainOne(ctx context.Context, rec *recorder, prepared []*appledev.Prepared, queued [][]byte) error {
+func (r *run) drainOne(ctx context.Context, rec *recorder, prepared []*appledev.Prepared, queued []command) error {
 	for i, p := range prepared {
 		start := r.o.Clock()
 		status, body, err := p.Send(ctx, r.client)
 		rec.request(p.Name(), r.o.Clock().Sub(start))
-		var want []byte
+		var want command
 		if i < len(queued) {
 			want = queued[i]
 		}
@@ -300,8 +342,9 @@ func (r *run) drainOne(ctx context.Context, rec *recorder, prepared []*appledev.
 			return err
 		case status != http.StatusOK:
 			return fmt.Errorf("%s: HTTP %d", p.Name(), status)
-		case !bytes.Equal(body, want):
-			return fmt.Errorf("request %d of a connection was answered with another command, or none, or one too many", i+1)
+		case !want.is(body):
+			const shown = 300
+			return fmt.Errorf("request %d of a connection was answered with %q where %s %s was due", i+1, body[:min(len(body), shown)], want.kind, want.uuid)
 		}
 	}
 	return nil
@@ -309,21 +352,21 @@ func (r *run) drainOne(ctx context.Context, rec *recorder, prepared []*appledev.
 
 // enqueueAll sends every command to every device in batches, and notes what
 // each device was sent.
-func (r *run) enqueueAll(ctx context.Context, rec *recorder, queued map[*appledev.Device][][]byte) error {
+func (r *run) enqueueAll(ctx context.Context, rec *recorder, queued map[*appledev.Device][]command) error {
 	commands, devices := drainCommands(), r.devices.Devices
 	done, total := 0, len(commands)*len(devices)
 	for _, kind := range commands {
 		for rest := devices; len(rest) > 0; {
 			batch := rest[:min(r.o.Batch, len(rest))]
 			rest = rest[len(batch):]
-			command := command(kind)
+			c := newCommand(kind)
 			uuids := make([]string, 0, len(batch))
 			for _, d := range batch {
 				uuids = append(uuids, d.Spec().UDID)
-				queued[d] = append(queued[d], command)
+				queued[d] = append(queued[d], c)
 			}
 			start := r.o.Clock()
-			err := r.enqueue(ctx, kind, command, uuids)
+			err := r.enqueue(ctx, c, uuids)
 			rec.request("commands/run", r.o.Clock().Sub(start))
 			if err != nil {
 				return err
@@ -335,41 +378,67 @@ func (r *run) enqueueAll(ctx context.Context, rec *recorder, queued map[*applede
 	return nil
 }
 
-// command is a command of the kind with a UUID of its own.
-func command(kind string) []byte {
+// command is one that was sent; the zero value is none.
+type command struct {
+	kind, uuid string
+	body       []byte
+}
+
+// newCommand is a command of the kind with a UUID of its own.
+func newCommand(kind string) command {
 	queries := ""
 	if kind == "DeviceInformation" {
 		queries = "<key>Queries</key><array><string>DeviceName</string><string>OSVersion</string><string>AvailableDeviceCapacity</string></array>"
 	}
-	return []byte(`<?xml version="1.0" encoding="UTF-8"?><plist version="1.0"><dict><key>CommandUUID</key><string>` + uuid.NewString() +
+	c := command{kind: kind, uuid: uuid.NewString()}
+	c.body = []byte(`<?xml version="1.0" encoding="UTF-8"?><plist version="1.0"><dict><key>CommandUUID</key><string>` + c.uuid +
 		`</string><key>Command</key><dict><key>RequestType</key><string>` + kind + `</string>` + queries + `</dict></dict></plist>`)
+	return c
+}
+
+// is tells whether a device was handed this command. A server may write the
+// same property list in another way.
+func (c command) is(answer []byte) bool {
+	if c.uuid == "" {
+		return len(answer) == 0
+	}
+	text := func(s string) []byte { return []byte("<string>" + s + "</string>") }
+	return bytes.Contains(answer, text(c.uuid)) && bytes.Contains(answer, text(c.kind))
+}
+
+func bodies(commands []command) [][]byte {
+	out := make([][]byte, 0, len(commands))
+	for _, c := range commands {
+		out = append(out, c.body)
+	}
+	return out
 }
 
 // enqueue is one call of the REST API.
-func (r *run) enqueue(ctx context.Context, kind string, command []byte, uuids []string) error {
-	body, err := json.Marshal(apiv1.RunCommandRequest{Command: base64.StdEncoding.EncodeToString(command), HostUUIDs: uuids})
+func (r *run) enqueue(ctx context.Context, c command, uuids []string) error {
+	body, err := json.Marshal(apiv1.RunCommandRequest{Command: base64.StdEncoding.EncodeToString(c.body), HostUUIDs: uuids})
 	if err != nil {
-		return fmt.Errorf("enqueue %s: %w", kind, err)
+		return fmt.Errorf("enqueue %s: %w", c.kind, err)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.o.Server+"/api/v1/fleet/commands/run", bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("enqueue %s: %w", kind, err)
+		return fmt.Errorf("enqueue %s: %w", c.kind, err)
 	}
 	req.Header.Set("Authorization", "Bearer "+r.o.Token)
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := r.client.Do(req)
 	if err != nil {
-		return fmt.Errorf("enqueue %s: %w", kind, err)
+		return fmt.Errorf("enqueue %s: %w", c.kind, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	const maxAnswer = 4 << 20
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("enqueue %s: %w", kind, err)
+		return fmt.Errorf("enqueue %s: %w", c.kind, err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		const shown = 300
-		return fmt.Errorf("enqueue %s: HTTP %d: %s", kind, resp.StatusCode, answer[:min(len(answer), shown)])
+		return fmt.Errorf("enqueue %s: HTTP %d: %s", c.kind, resp.StatusCode, answer[:min(len(answer), shown)])
 	}
 	return nil
 }
