@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -121,7 +122,7 @@ type API struct {
 	// exact is asked first for paths that contain one of its markers: ServeMux
 	// refuses hosts/identifier/{x} next to hosts/{id}/mdm.
 	exact   *http.ServeMux
-	openAPI []byte
+	openAPI func() ([]byte, error) // made when it is first asked for
 }
 
 // exactMarkers are parts of every path in API.exact.
@@ -167,12 +168,13 @@ func New(o Options) (*API, error) {
 			schema.AdditionalProperties = nil
 		}
 	}
-	document, err := json.MarshalIndent(h.OpenAPI(), "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("encode the OpenAPI document: %w", err)
-	}
-	document = append(document, '\n')
-	out.openAPI = document
+	out.openAPI = sync.OnceValues(func() ([]byte, error) {
+		document, err := json.MarshalIndent(h.OpenAPI(), "", "  ")
+		if err != nil {
+			return nil, fmt.Errorf("encode the OpenAPI document: %w", err)
+		}
+		return append(document, '\n'), nil
+	})
 	out.serveDocs()
 	out.main.HandleFunc("/", out.notFound)
 	out.exact.HandleFunc("/", out.notFound)
@@ -201,9 +203,12 @@ func humaConfig() huma.Config {
 
 // Handle implements huma.Adapter.
 func (s *API) Handle(op *huma.Operation, handler func(huma.Context)) {
-	s.muxOf(op.Path).HandleFunc(op.Method+" "+op.Path, func(w http.ResponseWriter, r *http.Request) {
-		handler(humago.NewContext(op, r, w))
-	})
+	others, _ := op.Metadata[otherPaths].([]string)
+	for _, path := range append([]string{op.Path}, others...) {
+		s.muxOf(path).HandleFunc(op.Method+" "+path, func(w http.ResponseWriter, r *http.Request) {
+			handler(humago.NewContext(op, r, w))
+		})
+	}
 }
 
 // ServeHTTP answers every path of the API; others with 404 in JSON.
@@ -219,7 +224,7 @@ func (s *API) Mount(mux *http.ServeMux) {
 }
 
 // OpenAPI is the OpenAPI 3.1 document of the API.
-func (s *API) OpenAPI() []byte { return s.openAPI }
+func (s *API) OpenAPI() ([]byte, error) { return s.openAPI() }
 
 // notFound tells an unknown path from a known one with another method.
 func (s *API) notFound(w http.ResponseWriter, r *http.Request) {

@@ -15,9 +15,14 @@ const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; con
 
 // serveDocs serves the OpenAPI document and its page.
 func (s *API) serveDocs() {
-	s.main.HandleFunc("GET /api/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+	s.main.HandleFunc("GET /api/openapi.json", func(w http.ResponseWriter, r *http.Request) {
+		document, err := s.openAPI()
+		if err != nil {
+			writeError(w, r, err)
+			return
+		}
 		w.Header().Set("Content-Type", "application/openapi+json")
-		_, _ = w.Write(s.openAPI) // a client that went away needs no answer
+		_, _ = w.Write(document) // a client that went away needs no answer
 	})
 	for path, file := range map[string]string{"/api/docs": "docs/index.html", "/api/docs/app.js": "docs/app.js", "/api/docs/style.css": "docs/style.css"} {
 		s.main.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {

@@ -51,37 +51,39 @@ func (rt route) paths() []string {
 	return out
 }
 
-// register puts the route on every path; only the first is documented.
+// otherPaths is where register tells API.Handle the paths besides the first.
+const otherPaths = "paths"
+
+// register puts the route on every path; only the first is documented. Huma
+// works out the types of a route once, which is most of what a start takes.
 func (a *api) register(h huma.API, rt route) {
-	var request *huma.RequestBody
-	if rt.bodiless {
-		// All paths share it, and huma's checks look at it again.
-		request = &huma.RequestBody{}
-		defer func() { request.Required = false }()
+	paths := rt.paths()
+	op := huma.Operation{
+		Method: rt.method, Path: paths[0], OperationID: rt.id, Tags: []string{rt.tag}, Summary: rt.summary,
+		Description: rt.description(), DefaultStatus: rt.status, Deprecated: rt.deprecated,
+		MaxBodyBytes: -1, BodyReadTimeout: bodyTimeout, // guard limits the size
+		RejectUnknownQueryParameters: rt.strict,
+		Middlewares:                  huma.Middlewares{a.guard(rt)},
+		Metadata:                     map[string]any{otherPaths: paths[1:]},
 	}
-	for i, path := range rt.paths() {
-		op := huma.Operation{
-			Method: rt.method, Path: path, OperationID: rt.id, Tags: []string{rt.tag}, Summary: rt.summary,
-			Description: rt.description(), DefaultStatus: rt.status, Deprecated: rt.deprecated, Hidden: i > 0,
-			RequestBody:  request,
-			MaxBodyBytes: -1, BodyReadTimeout: bodyTimeout, // guard limits the size
-			RejectUnknownQueryParameters: rt.strict,
-			Middlewares:                  huma.Middlewares{a.guard(rt)},
+	if rt.bodiless {
+		op.RequestBody = &huma.RequestBody{}
+		request := op.RequestBody
+		defer func() { request.Required = false }() // huma has its own mind
+	}
+	if rt.permission != Open {
+		op.Security = []map[string][]string{{"token": {}}}
+	}
+	if rt.file != "" {
+		content := map[string]*huma.MediaType{rt.file: {Schema: &huma.Schema{Type: "string", Format: "binary"}}}
+		if rt.orJSON != nil {
+			content["application/json"] = &huma.MediaType{Schema: h.OpenAPI().Components.Schemas.Schema(rt.orJSON, true, "")}
 		}
-		if rt.permission != Open {
-			op.Security = []map[string][]string{{"token": {}}}
-		}
-		if rt.file != "" {
-			content := map[string]*huma.MediaType{rt.file: {Schema: &huma.Schema{Type: "string", Format: "binary"}}}
-			if rt.orJSON != nil {
-				content["application/json"] = &huma.MediaType{Schema: h.OpenAPI().Components.Schemas.Schema(rt.orJSON, true, "")}
-			}
-			op.Responses = map[string]*huma.Response{"200": {Description: "The file", Content: content}}
-		}
-		rt.bind(h, op)
-		if rt.form != nil && i == 0 {
-			documentForm(h.OpenAPI().Paths[path], rt.form)
-		}
+		op.Responses = map[string]*huma.Response{"200": {Description: "The file", Content: content}}
+	}
+	rt.bind(h, op)
+	if rt.form != nil {
+		documentForm(h.OpenAPI().Paths[op.Path], rt.form)
 	}
 }
 
