@@ -4,7 +4,8 @@
 #   scripts/bench-server.sh [sqlite|postgres|mysql] [devices]
 #
 # postgres and mysql use the servers of scripts/testdb.sh. Prints what
-# `muster sim load` prints for idle, drain and storm.
+# `muster sim load` prints for idle, drain and storm. DATA=DIR starts from a copy
+# of an embedded database (one without users), to measure among its hosts.
 set -euo pipefail
 kind=${1:-sqlite}
 devices=${2:-2000}
@@ -29,6 +30,7 @@ export MUSTER_APPLE_APNS_URL=https://127.0.0.1:$((port + 1)) MUSTER_APPLE_APNS_R
 # What a server does by itself would count into every figure.
 export MUSTER_DESIRED_PAUSED=true MUSTER_REFETCH_PAUSED=true MUSTER_RENEWAL_PAUSED=true
 export MUSTER_DATA_DIR=$dir/data MUSTER_SERVER_ADDRESS=127.0.0.1:$port
+[ -z "${DATA:-}" ] || cp -r "$DATA" "$MUSTER_DATA_DIR"
 dbpid=0
 if [ "$kind" != sqlite ]; then
 	eval "$("$root/scripts/testdb.sh" start)"
@@ -52,6 +54,7 @@ server=$!
 pids+=("$server")
 for _ in $(seq 100); do curl -fs "http://127.0.0.1:$port/healthz" >/dev/null 2>&1 && break; sleep 0.1; done
 curl -fs "http://127.0.0.1:$port/healthz" >/dev/null || { cat "$dir/server.log"; exit 1; }
+echo "== $kind, memory after the start: $(awk '/^VmRSS/ {print int($2 / 1024)}' "/proc/$server/status") MiB"
 export MUSTER_CLIENT_CONFIG=$dir/client.yml
 "$muster" config set --address "http://127.0.0.1:$port"
 echo 'Bench-password-1' >"$dir/password"
