@@ -128,8 +128,8 @@ const sqlitePragmas = "_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_prag
 // The writer's pages stay good from commit to commit; a reader drops its own
 // at each, so that much memory for them would be wasted, eight times.
 const (
-	writerCache = "&_pragma=cache_size(-65536)"
-	readerCache = "&_pragma=cache_size(-8192)"
+	writerCache = "&_pragma=cache_size(-32768)"
+	readerCache = "&_pragma=cache_size(-4096)"
 )
 
 func (db *DB) openSQLite(ctx context.Context, path string) error {
