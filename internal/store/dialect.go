@@ -113,6 +113,14 @@ func (d Dialect) lockForUpdate() string {
 	return " FOR UPDATE"
 }
 
+// contains is the condition that a text column has a parameter in it.
+func (d Dialect) contains(col string) string {
+	if d == Postgres {
+		return "STRPOS(" + col + ", ?) > 0"
+	}
+	return "INSTR(" + col + ", ?) > 0"
+}
+
 // castInt is the type to CAST a parameter to a 64-bit integer with.
 func (d Dialect) castInt() string {
 	if d == MySQL {

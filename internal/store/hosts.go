@@ -22,6 +22,8 @@ var hostCols = []string{"id", "team_id", "uuid", "hardware_serial", "hostname", 
 	"supervised", "mdm_status", "mdm_server_url", "mdm_enrolled_at", "mdm_unenrolled_at", "bootstrap_held",
 	"created_at", "updated_at", "detail_updated_at", "label_updated_at", "last_enrolled_at", "refetch_at"}
 
+var searchCols = []string{"host_id", "words"}
+
 var hostSelect = "SELECT h." + strings.Join(hostCols, ", h.") + ", COALESCE(hs.seen_at, 0)" +
 	", COALESCE(ha.host_id, 0), COALESCE(ha.status, 0), COALESCE(ha.pending, 0), COALESCE(ha.error, '') FROM hosts h" +
 	" LEFT JOIN host_seen hs ON hs.host_id = h.id LEFT JOIN host_actions ha ON ha.host_id = h.id"
@@ -64,7 +66,7 @@ var hostOrders = map[string]string{
 }
 
 // hostWhere is the condition of a filter.
-func hostWhere(f fleet.HostFilter) (string, []any) {
+func (s *session) hostWhere(f fleet.HostFilter) (string, []any, error) {
 	var conds []string
 	var args []any
 	add := func(cond string, values ...any) {
@@ -72,15 +74,11 @@ func hostWhere(f fleet.HostFilter) (string, []any) {
 		args = append(args, values...)
 	}
 	if f.Query != "" {
-		like := "%" + escapeLike(strings.ToLower(f.Query)) + "%"
-		cols := []string{"h.hostname", "h.computer_name", "h.hardware_serial", "h.uuid", "h.primary_mac"}
-		parts := make([]string, 0, len(cols))
-		values := make([]any, 0, len(cols))
-		for _, c := range cols {
-			parts = append(parts, "LOWER("+c+") LIKE ? ESCAPE '!'")
-			values = append(values, like)
+		cond, values, err := s.searchWhere(f.Query)
+		if err != nil {
+			return "", nil, err
 		}
-		add("("+strings.Join(parts, " OR ")+")", values...)
+		add(cond, values...)
 	}
 	if len(f.Platforms) > 0 {
 		add("h.platform IN ("+placeholders(len(f.Platforms))+")", anys(f.Platforms)...)
@@ -124,9 +122,42 @@ func hostWhere(f fleet.HostFilter) (string, []any) {
 		add("h.id IN (SELECT su.host_id FROM setups su WHERE su.package_status = ? AND "+newestPackage+")", int64(f.Package))
 	}
 	if len(conds) == 0 {
-		return "", nil
+		return "", nil, nil
 	}
-	return " WHERE " + strings.Join(conds, " AND "), args
+	return " WHERE " + strings.Join(conds, " AND "), args, nil
+}
+
+// searchWhere is the condition of a free-text search. A text that few hosts
+// have is looked for first, in one pass over the narrow host_search; one that
+// many have turns up soon in whatever order hosts are read.
+func (s *session) searchWhere(query string) (string, []any, error) {
+	text := strings.ToLower(query)
+	if strings.Contains(text, "\n") {
+		return "1 = 0", nil, nil // it stands between the words
+	}
+	found := s.db.dialect.contains("words")
+	ids, err := collect(s, scanKey, "SELECT host_id FROM host_search WHERE "+found+" LIMIT ?", text, inChunk+1)
+	switch {
+	case err != nil:
+		return "", nil, fmt.Errorf("search hosts: %w", err)
+	case len(ids) == 0:
+		return "1 = 0", nil, nil
+	case len(ids) <= inChunk:
+		in, args := inList(ids)
+		return "h.id IN " + in, args, nil
+	}
+	return "EXISTS (SELECT 1 FROM host_search hq WHERE hq.host_id = h.id AND " + found + ")", []any{text}, nil
+}
+
+// searchWords is what a free-text search finds a host by.
+func searchWords(h *fleet.Host) string {
+	var words []string
+	for _, w := range []string{clip(h.Hostname, 255), clip(h.ComputerName, 255), clip(h.HardwareSerial, 100), clip(h.UUID, 100), clip(h.PrimaryMAC, 40)} {
+		if w = strings.ToLower(w); w != "" && !slices.Contains(words, w) {
+			words = append(words, w)
+		}
+	}
+	return strings.Join(words, "\n")
 }
 
 // escapeLike makes a text match itself in a LIKE with ESCAPE '!'.
@@ -140,7 +171,11 @@ func (h *Hosts) List(ctx context.Context, f fleet.HostFilter) ([]fleet.Host, fle
 	if !ok {
 		return nil, fleet.PageMeta{}, fleet.FieldErrorf(fleet.KindInvalid, "order_key", "cannot order hosts by %q", f.Page.OrderKey)
 	}
-	where, args := hostWhere(f)
+	s := h.db.view(ctx)
+	where, args, err := s.hostWhere(f)
+	if err != nil {
+		return nil, fleet.PageMeta{}, err
+	}
 	if slices.Contains(f.MDM, fleet.MDMManual) || slices.Contains(f.MDM, fleet.MDMAutomatic) {
 		// Most hosts match: reading in the page's order finds a page at once,
 		// where the index on the status would have all of them sorted. The
@@ -172,7 +207,7 @@ func (h *Hosts) List(ctx context.Context, f fleet.HostFilter) ([]fleet.Host, fle
 		query += ", h.id" + dir
 	}
 	tail, limits := pageTail(f.Page)
-	hosts, err := collect(h.db.view(ctx), scanHost, query+tail, append(args, limits...)...)
+	hosts, err := collect(s, scanHost, query+tail, append(args, limits...)...)
 	if err != nil {
 		return nil, fleet.PageMeta{}, fmt.Errorf("list hosts: %w", err)
 	}
@@ -191,13 +226,17 @@ func numericOrder(key string) bool {
 
 // Count counts the hosts of a filter.
 func (h *Hosts) Count(ctx context.Context, f fleet.HostFilter) (int, error) {
-	where, args := hostWhere(f)
+	s := h.db.view(ctx)
+	where, args, err := s.hostWhere(f)
+	if err != nil {
+		return 0, err
+	}
 	from := "SELECT COUNT(*) FROM hosts h"
 	if strings.Contains(where, "hs.") {
 		from += " LEFT JOIN host_seen hs ON hs.host_id = h.id"
 	}
 	var n int
-	if _, err := h.db.view(ctx).get(from+where, args, &n); err != nil {
+	if _, err := s.get(from+where, args, &n); err != nil {
 		return 0, fmt.Errorf("count hosts: %w", err)
 	}
 	return n, nil
@@ -205,12 +244,16 @@ func (h *Hosts) Count(ctx context.Context, f fleet.HostFilter) (int, error) {
 
 // IDs returns the keys of up to limit hosts of a filter.
 func (h *Hosts) IDs(ctx context.Context, f fleet.HostFilter, limit int) ([]fleet.HostID, error) {
-	where, args := hostWhere(f)
+	s := h.db.view(ctx)
+	where, args, err := s.hostWhere(f)
+	if err != nil {
+		return nil, err
+	}
 	from := "SELECT h.id FROM hosts h"
 	if strings.Contains(where, "hs.") {
 		from += " LEFT JOIN host_seen hs ON hs.host_id = h.id"
 	}
-	ids, err := collect(h.db.view(ctx), func(r *sql.Rows) (id fleet.HostID, err error) { return id, r.Scan(&id) },
+	ids, err := collect(s, func(r *sql.Rows) (id fleet.HostID, err error) { return id, r.Scan(&id) },
 		from+where+" ORDER BY h.id LIMIT ?", append(args, limit)...)
 	if err != nil {
 		return nil, fmt.Errorf("find hosts: %w", err)
@@ -315,6 +358,7 @@ func (h *Hosts) Delete(ctx context.Context, id fleet.HostID, events []fleet.Even
 		s.identitiesChanged()
 		for _, query := range []string{
 			"DELETE FROM host_seen WHERE host_id = ?",
+			"DELETE FROM host_search WHERE host_id = ?",
 			"DELETE FROM host_refetches WHERE host_id = ?",
 			"DELETE FROM host_vitals WHERE host_id = ?",
 			"DELETE FROM host_lists WHERE host_id = ?",
@@ -370,7 +414,7 @@ func (s *session) host(cond string, args ...any) (*fleet.Host, error) {
 	if err != nil || len(hosts) == 0 {
 		return nil, err
 	}
-	s.remember("hosts", hostValues(&hosts[0]))
+	s.rememberHost(&hosts[0])
 	return &hosts[0], nil
 }
 
@@ -382,7 +426,7 @@ func (s *session) hostsBy(column string, values []any) ([]fleet.Host, error) {
 	in, args := inList(values)
 	hosts, err := collect(s, scanHost, hostSelect+" WHERE "+column+" IN "+in+" ORDER BY h.id", args...)
 	for i := range hosts {
-		s.remember("hosts", hostValues(&hosts[i]))
+		s.rememberHost(&hosts[i])
 	}
 	return hosts, err
 }
@@ -416,6 +460,15 @@ func (s *session) lockHosts(ids []any) error {
 	return err
 }
 
+// rememberHost notes how a loaded host is stored.
+func (s *session) rememberHost(h *fleet.Host) {
+	s.remember("hosts", hostValues(h))
+	s.remember("host_search", searchValues(h))
+}
+
+// searchValues are in the order of searchCols.
+func searchValues(h *fleet.Host) []any { return []any{int64(h.ID), searchWords(h)} }
+
 // hostValues are in the order of hostCols.
 func hostValues(h *fleet.Host) []any {
 	return []any{int64(h.ID), int64(h.TeamID), clip(h.UUID, 100), clip(h.HardwareSerial, 100), clip(h.Hostname, 255),
@@ -443,6 +496,9 @@ func (s *session) putHost(h *fleet.Host) error {
 	if err := s.save("hosts", hostCols, hostValues(h)); err != nil {
 		return fmt.Errorf("write host: %w", err)
 	}
+	if err := s.save("host_search", searchCols, searchValues(h)); err != nil {
+		return fmt.Errorf("write what a search finds a host by: %w", err)
+	}
 	if !created {
 		return nil
 	}
@@ -462,7 +518,7 @@ func (s *session) addHosts(hosts []*fleet.Host) error {
 		return err
 	}
 	now := s.db.clock()
-	var rows, states, members [][]any
+	var rows, words, states, members [][]any
 	for _, h := range hosts {
 		h.ID, h.CreatedAt, h.UpdatedAt, h.LabelUpdatedAt = fleet.HostID(next), now, now, now
 		next++
@@ -474,13 +530,13 @@ func (s *session) addHosts(hosts []*fleet.Host) error {
 			members = append(members, []any{label, int64(h.ID), int64(fleet.Yes)})
 		}
 		states = append(states, stateValues(&fleet.HostState{HostID: h.ID, TeamID: h.TeamID, DueAt: now}))
-		rows = append(rows, hostValues(h))
+		rows, words = append(rows, hostValues(h)), append(words, searchValues(h))
 	}
 	for _, table := range []struct {
 		name string
 		cols []string
 		rows [][]any
-	}{{"hosts", hostCols, rows}, {"host_states", stateCols, states}, {"label_members", memberCols, members}} {
+	}{{"hosts", hostCols, rows}, {"host_search", searchCols, words}, {"host_states", stateCols, states}, {"label_members", memberCols, members}} {
 		if err := s.insertRows(table.name, table.cols, table.rows, ""); err != nil {
 			return fmt.Errorf("write %s: %w", table.name, err)
 		}

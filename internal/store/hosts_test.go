@@ -166,6 +166,52 @@ func TestHostsAreFoundByPartsOfTheirNames(t *testing.T) {
 	})
 }
 
+// The words of a search follow the host, and a text that most hosts have is
+// found in the order of the page.
+func TestASearchFollowsTheNamesOfHosts(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := context.Background()
+		hosts := store.NewHosts(db)
+		const many = 600 // more than are looked up by key
+		devices := make([]device, many)
+		for i := range devices {
+			devices[i] = addDevice(t, db, fleet.Host{UUID: fmt.Sprintf("U-%04d", i), Hostname: fmt.Sprintf("Bücher %04d", many-i), Platform: fleet.PlatformIOS})
+		}
+		found := func(query string) int {
+			t.Helper()
+			n, err := hosts.Count(ctx, fleet.HostFilter{Query: query})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		if n := found("BÜCHER"); n != many {
+			t.Errorf("%d of %d", n, many)
+		}
+		page, meta, err := hosts.List(ctx, fleet.HostFilter{Query: "bücher", Page: fleet.Page{OrderKey: "hostname", Number: 1, Size: 2}})
+		if err != nil || !meta.HasNext || !meta.HasPrevious {
+			t.Fatalf("%+v, %v", meta, err)
+		}
+		equal(t, "second page by name", names(page), "Bücher 0003", "Bücher 0004")
+		renamed := devices[7]
+		apply(t, db, renamed.host.UUID, func(f fleet.EnrollmentFacts) fleet.EnrollmentChange {
+			f.Host.ComputerName, f.Host.HardwareSerial = "ÄNNE", "NEW7"
+			return fleet.EnrollmentChange{Host: f.Host}
+		})
+		for query, want := range map[string]int{"änne": 1, "new7": 1, "bücher 0593": 1, "u-0007": 1, "0593|": 0, "new7\nu-": 0} {
+			if n := found(query); n != want {
+				t.Errorf("%q finds %d hosts, want %d", query, n, want)
+			}
+		}
+		if _, err := hosts.Delete(ctx, renamed.host.ID, nil); err != nil {
+			t.Fatal(err)
+		}
+		if n := found("änne"); n != 0 {
+			t.Errorf("a deleted host is found %d times", n)
+		}
+	})
+}
+
 func TestAnIdentifierIsAUUIDElseASerialElseAName(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		ctx := context.Background()

@@ -72,7 +72,7 @@ func (s *session) save(table string, cols []string, values []any) error {
 	if s.held != nil {
 		return s.put(table, cols, [][]any{values}, s.db.dialect.onConflict(cols[:1], changed), 1)
 	}
-	return s.exec("UPDATE "+table+" SET "+strings.Join(sets, ", ")+" WHERE id = ?", append(args, id)...)
+	return s.exec("UPDATE "+table+" SET "+strings.Join(sets, ", ")+" WHERE "+cols[0]+" = ?", append(args, id)...)
 }
 
 func sameValue(a, b any) bool {
