@@ -16,3 +16,6 @@ func (db *DB) Learn(ctx context.Context, hosts ...fleet.HostID) error {
 		return s.learn(list)
 	})
 }
+
+// HostLeaves is what a deletion does to the rows of a host.
+func HostLeaves() []string { return hostLeaves }

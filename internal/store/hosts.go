@@ -338,6 +338,27 @@ func scanHostRef(rows *sql.Rows) (fleet.HostRef, error) {
 	return r, err
 }
 
+// hostLeaves is what becomes of the rows of a host that is deleted.
+var hostLeaves = []string{
+	"DELETE FROM host_seen WHERE host_id = ?",
+	"DELETE FROM host_search WHERE host_id = ?",
+	"DELETE FROM host_refetches WHERE host_id = ?",
+	"DELETE FROM host_vitals WHERE host_id = ?",
+	"DELETE FROM host_lists WHERE host_id = ?",
+	"DELETE FROM host_software WHERE host_id = ?",
+	"DELETE FROM host_certificates WHERE host_id = ?",
+	"DELETE FROM host_states WHERE host_id = ?",
+	"DELETE FROM host_items WHERE host_id = ?",
+	"DELETE FROM host_actions WHERE host_id = ?",
+	"DELETE FROM ddm_status WHERE enrollment_id IN (SELECT enrollment_id FROM ddm_channels WHERE host_id = ?)",
+	"DELETE FROM ddm_channels WHERE host_id = ?",
+	"DELETE FROM label_members WHERE host_id = ?",
+	"DELETE FROM command_queue WHERE enrollment_id IN (SELECT id FROM enrollments WHERE host_id = ?)",
+	"DELETE FROM command_results WHERE host_id = ?",
+	"UPDATE ade_devices SET host_id = 0 WHERE host_id = ?",
+	"UPDATE enrollments SET host_id = 0 WHERE host_id = ?",
+}
+
 // Delete removes a host and everything that hangs on it, but archives what opens
 // its device. Its enrollments stay, without a host: an enrolled device brings its record back when it next
 // speaks. It reports false when there was no such host.
@@ -356,25 +377,7 @@ func (h *Hosts) Delete(ctx context.Context, id fleet.HostID, events []fleet.Even
 		}
 		found = true
 		s.identitiesChanged()
-		for _, query := range []string{
-			"DELETE FROM host_seen WHERE host_id = ?",
-			"DELETE FROM host_search WHERE host_id = ?",
-			"DELETE FROM host_refetches WHERE host_id = ?",
-			"DELETE FROM host_vitals WHERE host_id = ?",
-			"DELETE FROM host_lists WHERE host_id = ?",
-			"DELETE FROM host_software WHERE host_id = ?",
-			"DELETE FROM host_certificates WHERE host_id = ?",
-			"DELETE FROM host_states WHERE host_id = ?",
-			"DELETE FROM host_items WHERE host_id = ?",
-			"DELETE FROM host_actions WHERE host_id = ?",
-			"DELETE FROM ddm_status WHERE enrollment_id IN (SELECT enrollment_id FROM ddm_channels WHERE host_id = ?)",
-			"DELETE FROM ddm_channels WHERE host_id = ?",
-			"DELETE FROM label_members WHERE host_id = ?",
-			"DELETE FROM command_queue WHERE enrollment_id IN (SELECT id FROM enrollments WHERE host_id = ?)",
-			"DELETE FROM command_results WHERE host_id = ?",
-			"UPDATE ade_devices SET host_id = 0 WHERE host_id = ?",
-			"UPDATE enrollments SET host_id = 0 WHERE host_id = ?",
-		} {
+		for _, query := range hostLeaves {
 			if err := s.exec(query, int64(id)); err != nil {
 				return err
 			}

@@ -3,6 +3,8 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -231,6 +233,36 @@ func TestAnIdentifierIsAUUIDElseASerialElseAName(t *testing.T) {
 			equal(t, identifier, got, want...)
 		}
 	})
+}
+
+// A table that says of which host its rows are loses them with the host, or
+// stands here with the reason why not.
+func TestNoTableIsForgottenWhenAHostIsDeleted(t *testing.T) {
+	kept := map[string]string{
+		"events": "the log keeps what happened",
+		"setups": "they are an enrollment's, which stays",
+	}
+	described, err := storetest.Open(t, store.SQLite).DescribeSchema(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := 0
+	for _, line := range described {
+		table, ok := strings.CutSuffix(line, ".host_id nullable=false")
+		if !ok {
+			continue
+		}
+		tables++
+		treated := slices.ContainsFunc(store.HostLeaves(), func(q string) bool {
+			return strings.HasPrefix(q, "DELETE FROM "+table+" WHERE") || strings.HasPrefix(q, "UPDATE "+table+" SET")
+		})
+		if treated == (kept[table] != "") {
+			t.Errorf("%s: rows of a deleted host are treated: %v", table, treated)
+		}
+	}
+	if tables < 15 {
+		t.Errorf("only %d tables tell their host", tables)
+	}
 }
 
 func TestADeletedHostLeavesItsEnrollmentBehind(t *testing.T) {
