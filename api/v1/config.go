@@ -9,6 +9,13 @@ type Config struct {
 	ServerSettings ServerSettings `json:"server_settings"`
 	MDM            MDMConfig      `json:"mdm"`
 	License        License        `json:"license"`
+	ActivityExpiry ActivityExpiry `json:"activity_expiry_settings"`
+}
+
+// ActivityExpiry is how long the event log reaches back.
+type ActivityExpiry struct {
+	Enabled bool `json:"activity_expiry_enabled" doc:"Older entries of the event log are deleted; false keeps them for ever"`
+	Window  int  `json:"activity_expiry_window" doc:"Days that are kept, from 30"`
 }
 
 // OrgInfo is about the organization.
@@ -75,6 +82,13 @@ type ConfigPatch struct {
 	OrgInfo        *OrgInfoPatch        `json:"org_info,omitempty"`
 	ServerSettings *ServerSettingsPatch `json:"server_settings,omitempty"`
 	MDM            *MDMConfigPatch      `json:"mdm,omitempty"`
+	ActivityExpiry *ActivityExpiryPatch `json:"activity_expiry_settings,omitempty"`
+}
+
+// ActivityExpiryPatch is a part of ActivityExpiry.
+type ActivityExpiryPatch struct {
+	Enabled *bool `json:"activity_expiry_enabled,omitempty"`
+	Window  *int  `json:"activity_expiry_window,omitempty"`
 }
 
 // OrgInfoPatch is a part of OrgInfo.

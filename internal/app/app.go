@@ -173,6 +173,7 @@ func (a *App) wire(ctx context.Context) error {
 	org := settings.New(store.NewSettings(a.db), a.config.Server.URL, a.settled)
 	a.seen = inventory.NewSeen(hosts, a.clock)
 	a.metrics = newMetrics(a)
+	a.sweep = append(a.sweep, a.trimLog(org))
 	a.runner = jobs.NewRunner(store.NewLeases(a.db), a.holder(), a.clock, a.log)
 
 	apple, err := a.wireApple(ctx, org)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/muster-mdm/muster/internal/jobs"
+	"github.com/muster-mdm/muster/internal/settings"
 	"github.com/muster-mdm/muster/internal/store"
 )
 
@@ -27,6 +28,22 @@ func (a *App) upkeep() []jobs.Job {
 		{Name: "seen", Every: seenEvery, Local: true, Run: a.seen.Flush},
 		{Name: "keys", Every: keysEvery, Local: true, Run: func(context.Context) error { return a.vault.Refresh() }},
 		{Name: "cleanup", Every: cleanupEvery, Run: a.cleanup},
+	}
+}
+
+// trimLog drops what the log policy does not keep.
+func (a *App) trimLog(org *settings.Service) func(context.Context) error {
+	return func(ctx context.Context) error {
+		s, err := org.Settings(ctx)
+		if err != nil {
+			return err
+		}
+		begin, ends := s.Log.Begin(a.clock())
+		if !ends {
+			return nil
+		}
+		_, err = store.NewEvents(a.db).DeleteOld(ctx, begin)
+		return err
 	}
 }
 

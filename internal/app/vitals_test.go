@@ -16,6 +16,7 @@ import (
 	"github.com/muster-mdm/muster/client"
 	"github.com/muster-mdm/muster/internal/app"
 	"github.com/muster-mdm/muster/internal/config"
+	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/store"
 	"github.com/muster-mdm/muster/internal/store/storetest"
 	"github.com/muster-mdm/muster/internal/vault"
@@ -237,5 +238,19 @@ func TestADeletedHostComesBackWithItsVitals(t *testing.T) {
 		return nil
 	}); err != nil || len(certificates) == 0 {
 		t.Errorf("%v, %v", certificates, err)
+	}
+}
+
+func TestTheCleanupShortensTheEventLog(t *testing.T) {
+	s := newStill(t, store.SQLite, 1, appledev.Mix{IPhone: 1})
+	before := s.rows()["events"]
+	s.run("cleanup")
+	if n := s.rows()["events"]; n != before || n < 3 {
+		t.Fatalf("%d of %d entries are left on the first day", n, before)
+	}
+	s.ahead.Add(int64((fleet.DefaultLogDays + 1) * 24 * time.Hour))
+	s.run("cleanup")
+	if n := s.rows()["events"]; n != 0 {
+		t.Errorf("%d of %d entries are left after %d days", n, before, fleet.DefaultLogDays+1)
 	}
 }

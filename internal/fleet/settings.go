@@ -16,8 +16,38 @@ type Settings struct {
 	// NoTeam are the settings of hosts without a team.
 	NoTeam TeamSettings
 	// Brake bounds what one person can do to hosts.
-	Brake     BrakePolicy
+	Brake BrakePolicy
+	// Log is how long the event log reaches back.
+	Log       LogPolicy
 	UpdatedAt time.Time
+}
+
+// Days that the event log is kept.
+const (
+	DefaultLogDays = 400 // a year's audit finds its year
+	MinLogDays     = 30  // whoever changes the policy does not hide what they did
+	MaxLogDays     = 36_500
+)
+
+// LogPolicy is how long the event log reaches back. The zero policy keeps
+// DefaultLogDays.
+type LogPolicy struct {
+	Forever bool
+	Days    int // 0: DefaultLogDays
+}
+
+// Window is the number of days that are kept, also where Forever switches it
+// off.
+func (p LogPolicy) Window() int {
+	if p.Days == 0 {
+		return DefaultLogDays
+	}
+	return p.Days
+}
+
+// Begin is when the log begins that is to be kept; false: nothing goes.
+func (p LogPolicy) Begin(now time.Time) (time.Time, bool) {
+	return now.AddDate(0, 0, -p.Window()), !p.Forever
 }
 
 // AppleBase is the URL Apple devices are told to use.

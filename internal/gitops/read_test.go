@@ -144,6 +144,7 @@ org_settings:
   org_info: {org_name: $NAME}
   server_settings: {server_url: "https://mdm.example.com"}
   mdm: {apple_server_url: "", apple_business_manager: []}
+  activity_expiry_settings: {activity_expiry_enabled: true, activity_expiry_window: 90}
   secrets: [{secret: $SECRET}]
 labels:
   - path: lib/labels.yml
@@ -181,6 +182,9 @@ controls:
 	}
 	if got := text(r.Config.OrgInfo.OrgName) + text(r.Config.ServerSettings.ServerURL) + text(r.Config.OrgInfo.ContactURL) + text(r.Config.MDM.AppleServerURL); got != "Acmehttps://mdm.example.comnil" {
 		t.Errorf("settings: %s", got)
+	}
+	if x := r.Config.ActivityExpiry; x == nil || x.Enabled == nil || !*x.Enabled || x.Window == nil || *x.Window != 90 {
+		t.Errorf("expiry of the log: %+v", x)
 	}
 	if u := r.Config.MDM.MacOSUpdates; u == nil || text(u.MinimumVersion) != "26.1" || text(u.Deadline) != "2027-01-31" {
 		t.Errorf("updates: %+v", u)

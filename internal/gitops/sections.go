@@ -16,7 +16,7 @@ var (
 		"macos_migration", "linux_settings", "enable_recovery_lock_password", "name_template", "windows_entra_tenant_ids",
 		"apple_require_hardware_attestation"}
 	laterTop = []string{"agent_options", "policies", "queries", "reports", "software"}
-	laterOrg = []string{"smtp_settings", "sso_settings", "host_expiry_settings", "activity_expiry_settings", "features", "fleet_desktop", "webhook_settings",
+	laterOrg = []string{"smtp_settings", "sso_settings", "host_expiry_settings", "features", "fleet_desktop", "webhook_settings",
 		"integrations", "certificate_authorities", "gitops", "yara_rules", "conditional_access", "agent_options"}
 	laterTeamSettings = []string{"features", "host_expiry_settings", "webhook_settings", "integrations", "conditional_access_enabled"}
 	laterMDM          = []string{"apple_business_manager", "volume_purchasing_program", "end_user_authentication", "end_user_license_agreement",
@@ -111,6 +111,15 @@ func (s *source) config(n *yaml.Node, what string, layout bool) {
 			c.ServerSettings = server
 			s.mapping(n, under(what, "server_settings"), keys{ignored: shownServer, take: map[string]func(*yaml.Node){
 				"server_url": func(n *yaml.Node) { server.ServerURL = s.text(n, under(what, "server_settings.server_url")) },
+			}})
+		},
+		"activity_expiry_settings": func(n *yaml.Node) {
+			expiry := &apiv1.ActivityExpiryPatch{}
+			c.ActivityExpiry = expiry
+			what := under(what, "activity_expiry_settings")
+			s.mapping(n, what, keys{take: map[string]func(*yaml.Node){
+				"activity_expiry_enabled": func(n *yaml.Node) { expiry.Enabled = s.truth(n, under(what, "activity_expiry_enabled")) },
+				"activity_expiry_window":  func(n *yaml.Node) { expiry.Window = s.number(n, under(what, "activity_expiry_window")) },
 			}})
 		},
 		"mdm": func(n *yaml.Node) { s.configMDM(n, under(what, "mdm"), layout) },

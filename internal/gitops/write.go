@@ -140,6 +140,8 @@ func (w *writer) global(s State) error {
 	org.add("org_info", &mapped().add("org_name", text(c.OrgInfo.OrgName)).add("org_logo_url", text(c.OrgInfo.OrgLogoURL)).
 		add("org_logo_url_light_background", text(c.OrgInfo.OrgLogoURLLight)).add("contact_url", text(c.OrgInfo.ContactURL)).node)
 	org.add("server_settings", &mapped().add("server_url", text(c.ServerSettings.ServerURL)).node)
+	org.add("activity_expiry_settings", &mapped().add("activity_expiry_enabled", truthNode(c.ActivityExpiry.Enabled)).
+		add("activity_expiry_window", numberNode(c.ActivityExpiry.Window)).node)
 	org.add("mdm", &mapped().add("apple_server_url", text(c.MDM.AppleServerURL)).add("brake", brakeNode(c.MDM.Brake)).node)
 	if s.NoTeam.HasSecrets {
 		org.comment(secretsComment)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -574,6 +575,37 @@ func TestPushCertificateUploads(t *testing.T) {
 	}
 	if _, body, _ = b.call(t, "GET", "/api/v1/fleet/mdm/apple/request_csr", ""); body["csr"] != "Y3Ny" {
 		t.Errorf("csr: %v", body)
+	}
+}
+
+func TestTheLogIsKeptAsLongAsTheConfigurationSays(t *testing.T) {
+	b := newBench(t)
+	shown := func(body map[string]any) string {
+		v, _ := body["activity_expiry_settings"].(map[string]any)
+		return fmt.Sprint(v["activity_expiry_enabled"], " ", v["activity_expiry_window"])
+	}
+	for _, c := range []struct {
+		send string
+		want string // what is shown then, or the refusal
+	}{
+		{`{}`, "true 400"},
+		{`{"activity_expiry_window":90}`, "true 90"},
+		{`{"activity_expiry_enabled":false,"activity_expiry_window":0}`, "false 90"},
+		{`{"activity_expiry_enabled":true,"activity_expiry_window":0}`, "must be a number of days from 30 to 36500"},
+		{`{"activity_expiry_window":-1}`, "must be a number of days from 30 to 36500"},
+		{`{"activity_expiry_enabled":true}`, "true 90"},
+	} {
+		status, body, _ := b.call(t, "PATCH", "/api/v1/fleet/config", `{"activity_expiry_settings":`+c.send+`}`)
+		if status == http.StatusOK {
+			if got := shown(body); got != c.want {
+				t.Errorf("%s: shows %s, want %s", c.send, got, c.want)
+			}
+			continue
+		}
+		fault := body["errors"].([]any)[0].(map[string]any)
+		if status != http.StatusUnprocessableEntity || fault["reason"] != c.want || fault["name"] != "activity_expiry_settings.activity_expiry_window" {
+			t.Errorf("%s: %d %v", c.send, status, body)
+		}
 	}
 }
 

@@ -40,6 +40,7 @@ func (a *api) config(ctx context.Context, s fleet.Settings) (*body[apiv1.Config]
 	return reply(apiv1.Config{
 		OrgInfo:        apiv1.OrgInfo{OrgName: s.OrgName, OrgLogoURL: s.OrgLogoURL, OrgLogoURLLight: s.OrgLogoURLLight, ContactURL: s.ContactURL},
 		ServerSettings: apiv1.ServerSettings{ServerURL: s.ServerURL, LiveQueryDisabled: true, QueryReportsDisabled: true, ScriptsDisabled: true, AIFeaturesDisabled: true},
+		ActivityExpiry: apiv1.ActivityExpiry{Enabled: !s.Log.Forever, Window: s.Log.Window()},
 		MDM: apiv1.MDMConfig{Brake: toBrake(s.Brake), AppleServerURL: s.AppleServerURL, EnabledAndConfigured: err == nil, MacOSUpdates: toUpdates(s.NoTeam.MacOSUpdates),
 			IOSUpdates: toUpdates(s.NoTeam.IOSUpdates), IPadOSUpdates: toUpdates(s.NoTeam.IPadOSUpdates),
 			MacOSSetup: toSetupExperience(s.NoTeam.Setup, packages[fleet.NoTeam]), AppleBMEnabledAndConfigured: len(tokens) > 0, AppleBMTermsExpired: slices.ContainsFunc(tokens, func(t fleet.ServerToken) bool { return t.Sync.Error == fleet.DEPTerms }),
@@ -108,12 +109,33 @@ func patchSettings(s *fleet.Settings, patch apiv1.ConfigPatch) error {
 			s.AppleServerURL = url
 		}
 	}
+	if p := patch.ActivityExpiry; p != nil {
+		if err := patchLog(&s.Log, *p); err != nil {
+			return err
+		}
+	}
 	if p := patch.MDM; p != nil {
 		if err := patchBrake(&s.Brake, p.Brake); err != nil {
 			return err
 		}
 		patchUpdates(&s.NoTeam, p.MacOSUpdates, p.IOSUpdates, p.IPadOSUpdates)
 		fromSetup(p.MacOSSetup).Apply(&s.NoTeam.Setup)
+	}
+	return nil
+}
+
+// patchLog changes how long the event log is kept. Clients that switch it off
+// send a window of 0.
+func patchLog(to *fleet.LogPolicy, p apiv1.ActivityExpiryPatch) error {
+	if p.Enabled != nil {
+		to.Forever = !*p.Enabled
+	}
+	switch {
+	case p.Window == nil || *p.Window == 0 && to.Forever:
+	case *p.Window <= 0:
+		return fleet.FieldErrorf(fleet.KindInvalid, "activity_expiry_settings.activity_expiry_window", "must be a number of days from %d to %d", fleet.MinLogDays, fleet.MaxLogDays)
+	default:
+		to.Days = *p.Window
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ package settings
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"strings"
 
@@ -78,7 +79,7 @@ func (s *Service) Update(ctx context.Context, actor fleet.Actor, change func(*fl
 }
 
 func shown(v fleet.Settings) map[string]any {
-	return map[string]any{"no_team": v.NoTeam, "brake": v.Brake, "org_name": v.OrgName, "org_logo_url": v.OrgLogoURL, "org_logo_url_light_background": v.OrgLogoURLLight,
+	return map[string]any{"no_team": v.NoTeam, "brake": v.Brake, "log": v.Log, "org_name": v.OrgName, "org_logo_url": v.OrgLogoURL, "org_logo_url_light_background": v.OrgLogoURLLight,
 		"contact_url": v.ContactURL, "server_url": v.ServerURL, "apple_server_url": v.AppleServerURL}
 }
 
@@ -99,6 +100,9 @@ func Check(v *fleet.Settings) error {
 		if reason := checkURL(*field); *field != "" && reason != "" {
 			refuse(name, reason)
 		}
+	}
+	if days := v.Log.Window(); days < fleet.MinLogDays || days > fleet.MaxLogDays {
+		refuse("activity_expiry_settings.activity_expiry_window", fmt.Sprintf("must be a number of days from %d to %d", fleet.MinLogDays, fleet.MaxLogDays))
 	}
 	e.Fields = append(e.Fields, v.NoTeam.Check("mdm.")...)
 	if len(e.Fields) > 0 {

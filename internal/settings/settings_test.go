@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/store"
@@ -150,5 +151,26 @@ func TestTheConfiguredURLCountsUntilOneIsSetAndIsNeverStored(t *testing.T) {
 	}
 	if got := b.current().ServerURL; got != "https://mdm.example.com" {
 		t.Errorf("after: %q", got)
+	}
+}
+
+func TestTheLogIsKeptLongEnough(t *testing.T) {
+	b := newBench(t, "")
+	for days, ok := range map[int]bool{0: true, 30: true, 36_500: true, 29: false, -1: false, 36_501: false} {
+		want := fleet.LogPolicy{Forever: days == 30, Days: days}
+		_, err := b.Update(context.Background(), fleet.Actor{}, func(s *fleet.Settings) error { s.Log = want; return nil }, false)
+		if ok != (err == nil) || ok && b.current().Log != want {
+			t.Errorf("%d days: %+v, %v", days, b.current().Log, err)
+		}
+		if !ok && fleet.KindOf(err) != fleet.KindInvalid {
+			t.Errorf("%d days: %v", days, err)
+		}
+	}
+	now := time.Date(2027, time.March, 1, 0, 0, 0, 0, time.UTC)
+	if at, ends := (fleet.LogPolicy{}).Begin(now); !ends || !at.Equal(now.Add(-400*24*time.Hour)) {
+		t.Errorf("the log begins at %v, %v", at, ends)
+	}
+	if _, ends := (fleet.LogPolicy{Forever: true, Days: 30}).Begin(now); ends {
+		t.Error("a log that is kept for ever ends")
 	}
 }

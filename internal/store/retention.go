@@ -40,6 +40,42 @@ func (c *Commands) DeleteOld(ctx context.Context, before time.Time) (int, error)
 	return total, nil
 }
 
+// DeleteOld drops entries of the log from before the time. It works in short
+// transactions and reports how many rows went. The log is read from its
+// beginning, entry by entry: one with a time from a clock that was wrong holds
+// nothing up.
+func (e *Events) DeleteOld(ctx context.Context, before time.Time) (int, error) {
+	total, done := 0, int64(0)
+	for range maxCleanups {
+		var ids []any
+		var last int64
+		err := e.db.update(ctx, func(s *session) error {
+			ids = nil
+			_, err := collect(s, func(r *sql.Rows) (struct{}, error) {
+				var at int64
+				err := r.Scan(&last, &at)
+				if at < micros(before) {
+					ids = append(ids, last)
+				}
+				return struct{}{}, err
+			}, "SELECT id, at FROM events WHERE id > ? ORDER BY id LIMIT ?", done, cleanChunk)
+			if err != nil || len(ids) == 0 {
+				return err
+			}
+			in, args := inList(ids)
+			return s.exec("DELETE FROM events WHERE id IN "+in, args...)
+		})
+		if err != nil {
+			return total, fmt.Errorf("delete old entries of the event log: %w", err)
+		}
+		if len(ids) == 0 {
+			break
+		}
+		total, done = total+len(ids), last
+	}
+	return total, nil
+}
+
 func deleteResults(s *session, before int64) (int, error) {
 	type key struct{ command, enrollment int64 }
 	keys, err := collect(s, func(r *sql.Rows) (k key, err error) { return k, r.Scan(&k.command, &k.enrollment) },

@@ -25,6 +25,9 @@ type settingsRow struct {
 	// NoTeam is a teamSettingsRow.
 	NoTeam json.RawMessage `json:"no_team,omitempty"`
 	Brake  *brakeRow       `json:"brake,omitempty"`
+	// LogDays and LogForever are the policy of the event log.
+	LogDays    int  `json:"log_days,omitempty"`
+	LogForever bool `json:"log_forever,omitempty"`
 }
 
 type brakeRow struct {
@@ -77,7 +80,8 @@ func (s *session) settings() (fleet.Settings, error) {
 			return fleet.Settings{}, err
 		}
 	}
-	return fleet.Settings{NoTeam: noTeam, Brake: unpackBrake(r.Brake), OrgName: r.OrgName, OrgLogoURL: r.OrgLogoURL, OrgLogoURLLight: r.OrgLogoURLLight,
+	return fleet.Settings{NoTeam: noTeam, Brake: unpackBrake(r.Brake), Log: fleet.LogPolicy{Forever: r.LogForever, Days: r.LogDays},
+		OrgName: r.OrgName, OrgLogoURL: r.OrgLogoURL, OrgLogoURLLight: r.OrgLogoURLLight,
 		ContactURL: r.ContactURL, ServerURL: r.ServerURL, AppleServerURL: r.AppleServerURL, UpdatedAt: timeOf(at)}, nil
 }
 
@@ -86,7 +90,8 @@ func (s *session) putSettings(v fleet.Settings) error {
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(settingsRow{NoTeam: noTeam, Brake: packBrake(v.Brake), OrgName: v.OrgName, OrgLogoURL: v.OrgLogoURL, OrgLogoURLLight: v.OrgLogoURLLight,
+	body, err := json.Marshal(settingsRow{NoTeam: noTeam, Brake: packBrake(v.Brake), LogDays: v.Log.Days, LogForever: v.Log.Forever,
+		OrgName: v.OrgName, OrgLogoURL: v.OrgLogoURL, OrgLogoURLLight: v.OrgLogoURLLight,
 		ContactURL: v.ContactURL, ServerURL: v.ServerURL, AppleServerURL: v.AppleServerURL})
 	if err != nil {
 		return err

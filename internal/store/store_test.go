@@ -220,3 +220,33 @@ func TestOneFailingTransactionOfAGroupLeavesTheOthers(t *testing.T) {
 		}
 	})
 }
+
+func TestTheLogIsShortenedFromItsBeginning(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx, log := context.Background(), store.NewEvents(db)
+		now := storetest.Clock()()
+		const old = 1200 // more than one step deletes
+		var events []fleet.Event
+		for i := range old {
+			at := now.Add(-time.Hour)
+			if i%100 == 7 {
+				at = now.AddDate(10, 0, 0) // of a clock that was wrong
+			}
+			events = append(events, fleet.Event{Kind: fleet.EventConfigChanged, At: at})
+		}
+		events = append(events, fleet.Event{Kind: fleet.EventHostDeleted, At: now})
+		if err := log.Append(ctx, events...); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := log.DeleteOld(ctx, now); err != nil || n != old-old/100 {
+			t.Errorf("deleted %d of %d (%v)", n, old, err)
+		}
+		list, err := log.Since(ctx, 0, 0, 0)
+		if err != nil || len(list) != 1+old/100 || list[len(list)-1].Kind != fleet.EventHostDeleted {
+			t.Errorf("%d entries are left (%v)", len(list), err)
+		}
+		if n, err := log.DeleteOld(ctx, now); err != nil || n != 0 {
+			t.Errorf("once more: %d, %v", n, err)
+		}
+	})
+}
