@@ -201,16 +201,21 @@ func newBench(t testing.TB, change ...func(*Options)) *bench {
 }
 
 // issue makes an identity as SCEP does.
-func (b *bench) issue(purpose fleet.Purpose, enrollment fleet.EnrollmentID) signer {
+func (b *bench) issue(purpose fleet.Purpose, renews *fleet.Enrollment) signer {
 	b.t.Helper()
 	s := b.ca.device(b.t)
 	sha := sha256.Sum256(s.cert.Raw)
 	identities := store.NewIdentities(b.db)
-	if err := identities.AddChallenge(context.Background(), fleet.Challenge{SecretSHA256: sha, Purpose: purpose, EnrollmentID: enrollment, ExpiresAt: time.Now().Add(time.Hour)}); err != nil {
+	var enrollment fleet.EnrollmentID
+	var generation int64
+	if renews != nil {
+		enrollment, generation = renews.ID, renews.Generation
+	}
+	if err := identities.AddChallenge(context.Background(), fleet.Challenge{SecretSHA256: sha, Purpose: purpose, EnrollmentID: enrollment, Generation: generation, ExpiresAt: time.Now().Add(time.Hour)}); err != nil {
 		b.t.Fatal(err)
 	}
 	got, err := identities.Issue(context.Background(), sha, fleet.Identity{SHA256: sha, PublicKeySHA256: sha, SerialHex: s.cert.SerialNumber.Text(16),
-		Purpose: purpose, EnrollmentID: enrollment, NotAfter: s.cert.NotAfter, DER: s.cert.Raw})
+		Purpose: purpose, EnrollmentID: enrollment, Generation: generation, NotAfter: s.cert.NotAfter, DER: s.cert.Raw})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -235,7 +240,7 @@ func device(udid string) fleet.EnrollmentKey {
 // enroll enrolls a device with a new identity.
 func (b *bench) enroll(udid string) (signer, *fleet.Enrollment) {
 	b.t.Helper()
-	s := b.issue(fleet.PurposeEnroll, 0)
+	s := b.issue(fleet.PurposeEnroll, nil)
 	e := b.apply(device(udid), func(f fleet.EnrollmentFacts) fleet.EnrollmentChange {
 		e := fleet.Enrollment{Key: udid, Channel: fleet.ChannelDevice}
 		if f.Enrollment != nil {

@@ -20,6 +20,11 @@ import (
 // DefaultMaxBody bounds a message: lists of applications are the largest.
 const DefaultMaxBody = 8 << 20
 
+// supersededGrace is how long an identity is taken after a renewed one was
+// used: answers may be under way. It is short because whoever has the old key
+// is the device until then.
+const supersededGrace = 24 * time.Hour
+
 // Limits of what a device can put into the log and into an answer, in bytes.
 const (
 	maxName   = 40
@@ -202,6 +207,8 @@ func (h *Handler) admit(ctx context.Context, m *message) error {
 		return fleet.Errorf(fleet.KindForbidden, "the certificate is for asking for an enrollment profile over the air, not for MDM")
 	case !c.Identity.RevokedAt.IsZero():
 		return fleet.Errorf(fleet.KindForbidden, "the certificate was replaced by a newer enrollment of the device")
+	case !c.Identity.SupersededAt.IsZero() && h.clock().After(c.Identity.SupersededAt.Add(supersededGrace)):
+		return fleet.Errorf(fleet.KindForbidden, "the certificate was renewed %s, and the device used the newer one since", c.Identity.SupersededAt.UTC().Format(time.RFC3339))
 	}
 	expiry := m.cert.NotAfter.UTC().Format(time.RFC3339)
 	switch {

@@ -200,7 +200,7 @@ func TestWhatCannotBeReadIs400AndNotLookedUp(t *testing.T) {
 	}
 	b.expect(b.send(s, checkin("Surprise", "A")), http.StatusBadRequest)
 	b.expect(b.send(s, checkin("TokenUpdate", "A")), http.StatusBadRequest) // without a token
-	fresh := b.issue(fleet.PurposeEnroll, 0)
+	fresh := b.issue(fleet.PurposeEnroll, nil)
 	b.expect(b.send(fresh, checkin("Authenticate", "B")), http.StatusBadRequest) // without a topic
 }
 
@@ -210,7 +210,7 @@ func TestAnIdentitySpeaksForItsEnrollmentOnly(t *testing.T) {
 	a, enrollment := b.enroll("A")
 	other, _ := b.enroll("B")
 	b.enrollUser(enrollment, "known")
-	unclaimed := b.issue(fleet.PurposeEnroll, 0)
+	unclaimed := b.issue(fleet.PurposeEnroll, nil)
 	forgotten := b.ca.device(t)
 	user := func(name string) []string { return []string{"UserID", name, "UserShortName", name} }
 	for _, tt := range []struct {
@@ -282,7 +282,7 @@ func TestAnExpiredIdentityGetsNothingButTheCommandThatRenewsIt(t *testing.T) {
 func TestTheFirstUseOfARenewedIdentityIsNotedOnce(t *testing.T) {
 	b := newBench(t)
 	old, e := b.enroll("A")
-	renewed := b.issue(fleet.PurposeRenew, e.ID)
+	renewed := b.issue(fleet.PurposeRenew, e)
 	noted := fmt.Sprintf("Renewed A with %d", renewed.id)
 	b.expect(b.send(old, report("Idle", "A")), 200)
 	b.lifecycle.err = fleet.Errorf(fleet.KindUnavailable, "later")
@@ -295,7 +295,15 @@ func TestTheFirstUseOfARenewedIdentityIsNotedOnce(t *testing.T) {
 		return fleet.EnrollmentChange{Supersede: renewed.id}
 	})
 	b.expect(b.send(renewed, report("Idle", "A")), 200)
-	b.expect(b.send(old, report("Idle", "A")), 200) // is good until it expires
+	b.expect(b.send(old, report("Idle", "A")), 200) // what was under way
+	b.ahead = supersededGrace + time.Minute
+	for _, body := range [][]byte{report("Idle", "A"), authenticate("A"), tokenUpdate("A"), checkin("CheckOut", "A")} {
+		w := b.send(old, body)
+		b.expect(w, http.StatusForbidden)
+		if !strings.Contains(w.Body.String(), "was renewed") {
+			t.Errorf("the reason is %s", w.Body)
+		}
+	}
 }
 
 func TestAPollOfADeletedHostBringsItBack(t *testing.T) {

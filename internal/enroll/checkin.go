@@ -70,6 +70,10 @@ func (l *Lifecycle) Authenticate(ctx context.Context, identity fleet.IdentityID,
 		if f.Identity.EnrollmentID != 0 && (f.Enrollment == nil || f.Identity.EnrollmentID != f.Enrollment.ID) {
 			return fleet.EnrollmentChange{}, fleet.Errorf(fleet.KindForbidden, "the certificate belongs to another enrollment")
 		}
+		if !f.Identity.SupersededAt.IsZero() {
+			return fleet.EnrollmentChange{}, fleet.Errorf(fleet.KindForbidden, "the certificate was renewed %s: only the newer one may enroll the device again",
+				f.Identity.SupersededAt.UTC().Format(time.RFC3339))
+		}
 		if err := proven(f, m); err != nil {
 			return fleet.EnrollmentChange{}, err
 		}
@@ -99,8 +103,8 @@ func proven(f fleet.EnrollmentFacts, m fleet.Authenticate) error {
 	case bound != "" && m.Serial != bound:
 		return fleet.Errorf(fleet.KindForbidden, "the enrollment profile was made for the device %s, not for %.40q", bound, m.Serial)
 	case f.Identity.Purpose == fleet.PurposeRenew:
-		if e == nil || f.Identity.Generation != e.Generation {
-			return fleet.Errorf(fleet.KindForbidden, "the certificate renews an earlier enrollment of the device, which ended")
+		if !renews(f) {
+			return errRenewsEarlier()
 		}
 	case e == nil:
 	case e.Serial != "" && m.Serial != "" && e.Serial != m.Serial:
@@ -112,12 +116,34 @@ func proven(f fleet.EnrollmentFacts, m fleet.Authenticate) error {
 	return nil
 }
 
+// renews tells whether an identity renews the enrollment as it is now, and not
+// one that a re-enrollment ended.
+func renews(f fleet.EnrollmentFacts) bool {
+	return f.Enrollment != nil && f.Identity.EnrollmentID == f.Enrollment.ID && f.Identity.Generation == f.Enrollment.Generation
+}
+
+func errRenewsEarlier() error {
+	return fleet.Errorf(fleet.KindForbidden, "the certificate renews an earlier enrollment of the device, which ended")
+}
+
 // another tells whether the host that was found is to be left alone: a device
-// that proved nothing says that it is one which Apple assigns to this server, or
-// one that another device is enrolled as.
-func another(f fleet.EnrollmentFacts) bool {
+// that did not prove its serial number says that it is one which Apple assigns
+// to this server, or one that another device is enrolled as.
+func another(f fleet.EnrollmentFacts, proved bool) bool {
 	own := f.Enrollment != nil && f.Host != nil && f.Enrollment.HostID == f.Host.ID
-	return f.Host != nil && !own && f.Identity.Serial == "" && (f.HostAssigned || f.HostTaken || f.Host.MDM.Status == fleet.MDMPending)
+	return f.Host != nil && !own && !proved && (f.HostAssigned || f.HostTaken || f.Host.MDM.Status == fleet.MDMPending)
+}
+
+// provedSerial tells whether the identity that an enrollment began with was
+// bound to a serial number.
+func provedSerial(e *fleet.Enrollment) bool {
+	return e.Kind == fleet.EnrollmentADE || e.Kind == fleet.EnrollmentOTA
+}
+
+// serialInUse says that a device became a host of its own.
+func serialInUse(claimed *fleet.Host, serial, udid string, now time.Time) fleet.Event {
+	return fleet.Event{Kind: fleet.EventSerialInUse, At: now, HostID: claimed.ID, Details: details(map[string]string{
+		"serial": serial, "udid": udid, "what": "a device that enrolled with a link says that it is this host; it became a host of its own"})}
 }
 
 // supersede completes a renewal without touching anything else.
@@ -147,9 +173,8 @@ func (l *Lifecycle) reset(f fleet.EnrollmentFacts, m fleet.Authenticate, v Verdi
 	c.Enrollment = &e
 
 	h := newHost(m.Key, m.HardwareModel())
-	if another(f) {
-		c.Events = append(c.Events, fleet.Event{Kind: fleet.EventSerialInUse, At: now, HostID: f.Host.ID, Details: details(map[string]string{
-			"serial": m.Serial, "udid": m.Key.ID, "what": "a device that enrolled with a link says that it is this host; it became a host of its own"})})
+	if another(f, f.Identity.Serial != "") {
+		c.Events = append(c.Events, serialInUse(f.Host, m.Serial, m.Key.ID, now))
 		f.Host = nil
 		e.HostID = 0
 	}
@@ -286,9 +311,13 @@ func (l *Lifecycle) turnOn(c *fleet.EnrollmentChange, f fleet.EnrollmentFacts, e
 	now := l.clock()
 	e.EnrolledAt = now
 	h := newHost(fleet.EnrollmentKey{Channel: e.Channel, ID: e.Key}, e.Model)
-	if f.Host != nil {
+	switch {
+	case another(f, provedSerial(e)):
+		c.Events = append(c.Events, serialInUse(f.Host, e.Serial, e.Key, now))
+		h.HardwareSerial, h.HardwareModel = e.Serial, e.Model
+	case f.Host != nil:
 		h = *f.Host
-	} else {
+	default:
 		h.HardwareSerial, h.HardwareModel = e.Serial, e.Model
 	}
 	h.MDM.Status = statusOf(e)
@@ -426,10 +455,14 @@ func (l *Lifecycle) TurnOff(ctx context.Context, actor fleet.Actor, host fleet.H
 }
 
 // Renewed notes the first request signed with a renewed identity.
+// KindForbidden: it renews an earlier enrollment.
 func (l *Lifecycle) Renewed(ctx context.Context, key fleet.EnrollmentKey, identity fleet.IdentityID) error {
 	device := fleet.EnrollmentKey{Channel: fleet.ChannelDevice, ID: key.DeviceID()}
 	_, err := l.enrollments.Apply(ctx, fleet.CheckinLookup{Key: device, IdentityID: identity}, func(f fleet.EnrollmentFacts) (fleet.EnrollmentChange, error) {
-		if f.Identity == nil || !f.Identity.UsedAt.IsZero() || next(state(f.Enrollment), Renewed).Refuse || f.Identity.Generation != f.Enrollment.Generation {
+		switch {
+		case f.Identity == nil || next(state(f.Enrollment), Renewed).Refuse || !renews(f):
+			return fleet.EnrollmentChange{}, errRenewsEarlier()
+		case !f.Identity.UsedAt.IsZero():
 			return fleet.EnrollmentChange{}, nil
 		}
 		return supersede(f), nil

@@ -524,11 +524,120 @@ func TestARenewalOfAnEarlierEnrollmentIsRefused(t *testing.T) {
 	old := b.issue(fleet.PurposeRenew, e.ID)
 	b.ok(b.Authenticate(ctx, b.issue(fleet.PurposeEnroll, 0), authenticate()))
 	b.ok(b.TokenUpdate(ctx, token(key)))
+	for what, err := range map[string]error{"Authenticate": b.Authenticate(ctx, old, authenticate()), "any other message": b.Renewed(ctx, key, old)} {
+		if fleet.KindOf(err) != fleet.KindForbidden {
+			t.Errorf("%s is let in: %v", what, err)
+		}
+	}
+	if i := b.identity(old); !i.UsedAt.IsZero() {
+		t.Error("it counts as used")
+	}
+}
+
+// The old key of a device that was renewed does not enroll the device again.
+func TestARenewedIdentityEnrollsNothing(t *testing.T) {
+	ctx := context.Background()
+	b := newBench(t)
+	old, e := b.enroll()
+	b.ok(b.SetBootstrapToken(ctx, key, []byte("bootstrap")))
+	renewed := b.issue(fleet.PurposeRenew, e.ID)
+	b.ok(b.Authenticate(ctx, old, authenticate())) // the device may begin anew until then
+	b.ok(b.TokenUpdate(ctx, token(key)))
+	b.ok(b.SetBootstrapToken(ctx, key, []byte("bootstrap")))
+	if err := b.Renewed(ctx, key, renewed); fleet.KindOf(err) != fleet.KindForbidden {
+		t.Errorf("an identity of the generation before: %v", err)
+	}
+	renewed = b.issue(fleet.PurposeRenew, e.ID)
+	b.ok(b.Renewed(ctx, key, renewed))
 	if err := b.Authenticate(ctx, old, authenticate()); fleet.KindOf(err) != fleet.KindForbidden {
 		t.Errorf("it is let in: %v", err)
 	}
-	b.ok(b.Renewed(ctx, key, old))
-	if i := b.identity(old); !i.UsedAt.IsZero() {
-		t.Error("it counts as used")
+	if got := b.enrollment(udid); got.State != fleet.EnrollmentOn || got.Generation != 2 || string(b.bootstrap()) != "bootstrap" || !b.identity(renewed).RevokedAt.IsZero() {
+		t.Errorf("the enrollment is %+v, its bootstrap token %q", got, b.bootstrap())
+	}
+}
+
+// A device that became a host of its own, because it claims another's serial
+// number, stays one when its record is deleted.
+func TestAHostThatComesBackTakesNoOtherHostOver(t *testing.T) {
+	ctx := context.Background()
+	evil := fleet.EnrollmentKey{Channel: fleet.ChannelDevice, ID: "EVIL"}
+	says := authenticate()
+	says.Key, says.UDID = evil, evil.ID
+	for name, back := range map[string]func(b *bench) error{
+		"by a poll": func(b *bench) error { return b.Revive(ctx, evil) },
+		"by the TokenUpdate of an enrollment under way": func(b *bench) error {
+			b.ok(b.Authenticate(ctx, b.issue(fleet.PurposeEnroll, 0), says))
+			_, err := b.hosts.Delete(ctx, b.enrollment("EVIL").HostID, nil)
+			b.ok(err)
+			return b.TokenUpdate(ctx, token(evil))
+		},
+		"to be asked to leave again": func(b *bench) error {
+			b.ok(b.Revive(ctx, evil))
+			host := b.enrollment("EVIL").HostID
+			b.ok(b.TurnOff(ctx, fleet.Actor{}, host))
+			_, err := b.hosts.Delete(ctx, host, nil)
+			b.ok(err)
+			return b.Revive(ctx, evil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.ok(b.Authenticate(ctx, b.identityOf(fleet.Admission{Kind: fleet.EnrollmentADE, Serial: serial}), authenticate()))
+			b.ok(b.TokenUpdate(ctx, token(key)))
+			victim := b.enrollment(udid).HostID
+			b.ok(b.Authenticate(ctx, b.issue(fleet.PurposeEnroll, 0), says))
+			b.ok(b.TokenUpdate(ctx, token(evil)))
+			if _, err := b.hosts.Delete(ctx, b.enrollment("EVIL").HostID, nil); err != nil {
+				t.Fatal(err)
+			}
+			b.ok(back(b))
+			if e := b.enrollment("EVIL"); e.HostID == victim || e.HostID == 0 {
+				t.Errorf("it is host %d, and the other one %d", e.HostID, victim)
+			}
+			if h, err := b.hosts.Host(ctx, victim); err != nil || h.UUID != udid || h.MDM.Status != fleet.MDMAutomatic {
+				t.Errorf("the host is %+v, %v", h, err)
+			}
+		})
+	}
+}
+
+func TestTheUsersOfAHostComeBackWithIt(t *testing.T) {
+	ctx := context.Background()
+	b := newBench(t)
+	_, e := b.enroll()
+	user := fleet.EnrollmentKey{Channel: fleet.ChannelUser, ID: udid + ":U", ParentID: udid}
+	b.ok(b.TokenUpdate(ctx, token(user)))
+	if _, err := b.hosts.Delete(ctx, e.HostID, nil); err != nil {
+		t.Fatal(err)
+	}
+	b.ok(b.Revive(ctx, user))
+	device, channel := b.enrollment(udid), b.enrollment(user.ID)
+	if device.HostID == 0 || channel.HostID != device.HostID || channel.State != fleet.EnrollmentOn {
+		t.Errorf("the device is host %d, its user channel is on host %d and %s", device.HostID, channel.HostID, channel.State)
+	}
+}
+
+// The team of a profile that was downloaded may be gone when the device comes.
+func TestADeviceOfADeletedTeamEnrollsWithoutATeam(t *testing.T) {
+	ctx := context.Background()
+	b := newBench(t)
+	teams := store.NewTeams(b.db)
+	kept, gone := &fleet.Team{Name: "Kept"}, &fleet.Team{Name: "Gone"}
+	b.ok(teams.Create(ctx, kept))
+	b.ok(teams.Create(ctx, gone))
+	for team, want := range map[fleet.TeamID]fleet.TeamID{kept.ID: kept.ID, gone.ID: fleet.NoTeam} {
+		id := b.identityOf(fleet.Admission{Kind: fleet.EnrollmentOTA, TeamID: team, Serial: fmt.Sprint("S", team)})
+		if team == gone.ID {
+			b.ok(teams.Delete(ctx, team))
+		}
+		m := authenticate()
+		m.Key.ID, m.UDID, m.Serial = fmt.Sprint("U", team), fmt.Sprint("U", team), fmt.Sprint("S", team)
+		b.ok(b.Authenticate(ctx, id, m))
+		h, err := b.hosts.Host(ctx, b.enrollment(m.Key.ID).HostID)
+		b.ok(err)
+		if h.TeamID != want {
+			t.Errorf("the host is in team %d, want %d", h.TeamID, want)
+		}
 	}
 }

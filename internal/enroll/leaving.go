@@ -23,7 +23,7 @@ func removeProfile(c *fleet.EnrollmentChange, actor fleet.Actor) error {
 // and counts as off as it did.
 func (l *Lifecycle) leaveAgain(c *fleet.EnrollmentChange, f fleet.EnrollmentFacts, e *fleet.Enrollment) error {
 	h := newHost(fleet.EnrollmentKey{Channel: e.Channel, ID: e.Key}, e.Model)
-	if f.Host != nil {
+	if f.Host != nil && !another(f, provedSerial(e)) {
 		h = *f.Host // another record of the device, which says itself what it is
 	} else {
 		now := l.clock()

@@ -351,3 +351,44 @@ func TestAHostThatLeftOwesNoAnswers(t *testing.T) {
 		t.Errorf("%+v", h.Host)
 	}
 }
+
+// Replicas draw the keys of identities in blocks: the renewed one may have the
+// lower key.
+func TestARenewalByAnotherReplicaIsTheLastToo(t *testing.T) {
+	ctx := context.Background()
+	for _, d := range []store.Dialect{store.Postgres, store.MySQL} {
+		t.Run(string(d), func(t *testing.T) {
+			url := storetest.URL(t, d)
+			replica := func(first int) *bench {
+				db, err := store.Open(ctx, store.Options{URL: url, MaxOpenConns: 4, Clock: storetest.Clock()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = db.Close() })
+				if _, err := db.Migrate(ctx); err != nil {
+					t.Fatal(err)
+				}
+				return &bench{t: t, db: db, enrollments: store.NewEnrollments(db), identities: store.NewIdentities(db), commands: store.NewCommands(db), hosts: store.NewHosts(db),
+					count: first, Lifecycle: enroll.NewLifecycle(store.NewEnrollments(db), store.NewSecrets(db), sealer{}, storetest.Clock(), nil)}
+			}
+			a, b := replica(0), replica(100)
+			a.issue(fleet.PurposeEnroll, 0) // it draws the lower keys
+			old := b.issue(fleet.PurposeEnroll, 0)
+			b.ok(b.Authenticate(ctx, old, authenticate()))
+			b.ok(b.TokenUpdate(ctx, token(key)))
+			e := b.enrollment(udid)
+			renewed := a.issue(fleet.PurposeRenew, e.ID)
+			if renewed > old {
+				t.Fatalf("the keys are %d and %d: the test shows nothing", old, renewed)
+			}
+			a.ok(a.Renewed(ctx, key, renewed))
+			facts, err := store.NewRenewals(b.db).OfHost(ctx, e.HostID)
+			if err != nil || facts == nil || facts.IdentityID != renewed {
+				t.Errorf("the host uses %+v, not %d (%v)", facts, renewed, err)
+			}
+			if b.identity(old).SupersededAt.IsZero() || !b.identity(renewed).SupersededAt.IsZero() {
+				t.Errorf("superseded: old %v, renewed %v", b.identity(old).SupersededAt, b.identity(renewed).SupersededAt)
+			}
+		})
+	}
+}

@@ -90,8 +90,8 @@ type Identity struct {
 	DER          []byte
 	// UsedAt is when a request was first signed with it; zero: never.
 	UsedAt time.Time
-	// SupersededAt is when a renewed identity was first used instead. The old
-	// one stays good for its enrollment until it expires.
+	// SupersededAt is when a renewed identity was first used instead. What was
+	// signed with the old one shortly before is still taken.
 	SupersededAt time.Time
 	// RevokedAt is when a re-enrollment or a turn off made it useless.
 	RevokedAt time.Time

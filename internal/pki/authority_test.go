@@ -131,7 +131,7 @@ func TestAnIdentityIsWhatItsChallengeWasBoundTo(t *testing.T) {
 	b := newBench(t)
 	for name, c := range map[string]fleet.Challenge{
 		"to enroll": {Purpose: fleet.PurposeEnroll, ProfileID: 3, ServerURL: "https://a.example/mdm", CheckInURL: "https://a.example/in", AccessRights: 8191},
-		"to renew":  {Purpose: fleet.PurposeRenew, EnrollmentID: 7, ServerURL: "https://b.example/mdm", AccessRights: 1},
+		"to renew":  {Purpose: fleet.PurposeRenew, EnrollmentID: b.enrolled("A"), ServerURL: "https://b.example/mdm", AccessRights: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cert, err := b.ask(keys()[0], b.mint(c))
@@ -254,11 +254,12 @@ func TestOfTwentyKeysWithOneChallengeOneIsServed(t *testing.T) {
 
 func TestARenewalIsSignedByTheIdentityItReplaces(t *testing.T) {
 	b := newBench(t)
-	own, err := b.ask(keys()[0], b.mint(fleet.Challenge{Purpose: fleet.PurposeRenew, EnrollmentID: 7}))
+	device := b.enrolled("A")
+	own, err := b.ask(keys()[0], b.mint(fleet.Challenge{Purpose: fleet.PurposeRenew, EnrollmentID: device}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := b.ask(keys()[1], b.mint(fleet.Challenge{Purpose: fleet.PurposeRenew, EnrollmentID: 8}))
+	other, err := b.ask(keys()[1], b.mint(fleet.Challenge{Purpose: fleet.PurposeRenew, EnrollmentID: b.enrolled("B")}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,16 +280,64 @@ func TestARenewalIsSignedByTheIdentityItReplaces(t *testing.T) {
 			b.ahead.Add(int64(c.ahead))
 			defer b.ahead.Add(-int64(c.ahead))
 			req := fleet.CertificateRequest{CSR: csr(t, keys()[2]), Renewal: true, Signer: c.signer,
-				Challenge: b.mint(fleet.Challenge{Purpose: fleet.PurposeRenew, EnrollmentID: 7})}
+				Challenge: b.mint(fleet.Challenge{Purpose: fleet.PurposeRenew, EnrollmentID: device})}
 			cert, err := b.Issue(context.Background(), req)
 			if fleet.KindOf(err) != c.want || (err == nil) != (c.want == fleet.KindInternal) {
 				t.Fatalf("%v, want kind %s", err, c.want)
 			}
-			if err == nil && b.stored(cert).EnrollmentID != 7 {
+			if err == nil && b.stored(cert).EnrollmentID != device {
 				t.Errorf("it is bound to enrollment %d", b.stored(cert).EnrollmentID)
 			}
 		})
 	}
+}
+
+// A renewal that was asked for before the device enrolled anew, or ended, gives
+// no certificate.
+func TestARenewalOfAnEnrollmentThatEndedGivesNoCertificate(t *testing.T) {
+	b := newBench(t)
+	device := b.enrolled("A")
+	challenge := fleet.Challenge{Purpose: fleet.PurposeRenew, EnrollmentID: device}
+	for name, end := range map[string]func(*fleet.Enrollment){
+		"it began anew": func(e *fleet.Enrollment) { e.Generation++ },
+		"it ended":      func(e *fleet.Enrollment) { e.State = fleet.EnrollmentOff },
+	} {
+		b.change("A", func(e *fleet.Enrollment) { e.State, e.Generation = fleet.EnrollmentOn, 0 })
+		early, late := b.mint(challenge), b.mint(challenge)
+		issued, err := b.ask(keys()[0], early)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.change("A", end)
+		if _, err := b.ask(keys()[1], late); fleet.KindOf(err) != fleet.KindForbidden {
+			t.Errorf("%s: %v", name, err)
+		}
+		if again, err := b.ask(keys()[0], early); err != nil || !again.Equal(issued) {
+			t.Errorf("%s: a repeated request: %v", name, err)
+		}
+	}
+}
+
+// enrolled makes an enrollment that is on.
+func (b *bench) enrolled(key string) fleet.EnrollmentID {
+	return b.change(key, func(e *fleet.Enrollment) { e.State = fleet.EnrollmentOn })
+}
+
+func (b *bench) change(key string, change func(*fleet.Enrollment)) fleet.EnrollmentID {
+	b.t.Helper()
+	e, err := store.NewEnrollments(b.db).Apply(context.Background(), fleet.CheckinLookup{Key: fleet.EnrollmentKey{Channel: fleet.ChannelDevice, ID: key}},
+		func(f fleet.EnrollmentFacts) (fleet.EnrollmentChange, error) {
+			e := fleet.Enrollment{Key: key, Channel: fleet.ChannelDevice}
+			if f.Enrollment != nil {
+				e = *f.Enrollment
+			}
+			change(&e)
+			return fleet.EnrollmentChange{Enrollment: &e}, nil
+		})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return e.ID
 }
 
 // stranger is a certificate that a copy of the authority issued.

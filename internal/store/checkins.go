@@ -117,13 +117,13 @@ func (s *session) readFacts(jobs []*checkin) error {
 	return s.strangersHosts(jobs)
 }
 
-// strangersHosts tells of hosts that an Authenticate found by what the device
-// says whether somebody else has a better claim to them.
+// strangersHosts tells of hosts that were found by what the device says whether
+// somebody else has a better claim to them.
 func (s *session) strangersHosts(jobs []*checkin) error {
 	found := map[fleet.HostID]*fleet.EnrollmentFacts{}
 	var keys []any
 	for _, c := range jobs {
-		if h := c.facts.Host; h != nil && c.look.IdentityID != 0 && h.ID != c.bound().HostID {
+		if h := c.facts.Host; h != nil && h.ID != c.bound().HostID {
 			found[h.ID] = &c.facts
 			keys = append(keys, int64(h.ID))
 		}

@@ -113,6 +113,18 @@ func (d Dialect) lockForUpdate() string {
 	return " FOR UPDATE"
 }
 
+// lockForShare is the tail of a SELECT that keeps its rows from being changed.
+func (d Dialect) lockForShare() string {
+	switch d {
+	case Postgres:
+		return " FOR SHARE"
+	case MySQL:
+		return " LOCK IN SHARE MODE"
+	case SQLite:
+	}
+	return ""
+}
+
 // contains is the condition that a text column has a parameter in it.
 func (d Dialect) contains(col string) string {
 	if d == Postgres {

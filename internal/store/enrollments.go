@@ -135,6 +135,9 @@ func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) er
 		}
 		if e != nil && e.HostID != c.Host.ID {
 			e.HostID = c.Host.ID
+			if err := s.usersFollow(e); err != nil {
+				return err
+			}
 		}
 	}
 	if c.Enrollment != nil {
@@ -202,6 +205,18 @@ func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) er
 		}
 	}
 	return s.appendEvents(c.Events...)
+}
+
+// usersFollow puts the user channels of a device on its host.
+func (s *session) usersFollow(e *fleet.Enrollment) error {
+	if e.ID == 0 || !e.Channel.IsDevice() {
+		return nil // it has none yet
+	}
+	n, err := s.changed("UPDATE enrollments SET host_id = ? WHERE parent_id = ? AND host_id <> ?", int64(e.HostID), int64(e.ID), int64(e.HostID))
+	if err == nil && n > 0 {
+		s.identitiesChanged() // all callers are looked up again
+	}
+	return err
 }
 
 // enrollmentValues are in the order of enrollmentCols.

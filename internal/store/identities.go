@@ -100,6 +100,9 @@ func (i *Identities) Issue(ctx context.Context, secret [32]byte, identity fleet.
 			}
 			return err
 		}
+		if err := s.stillRenews(c); err != nil {
+			return err
+		}
 		if err := s.addIdentity(&identity); err != nil {
 			return err
 		}
@@ -115,6 +118,21 @@ func (i *Identities) Issue(ctx context.Context, secret [32]byte, identity fleet.
 		return nil, err
 	}
 	return out, nil
+}
+
+// stillRenews refuses the challenge of a renewal whose enrollment ended or
+// began anew since.
+func (s *session) stillRenews(c *fleet.Challenge) error {
+	if c.Purpose != fleet.PurposeRenew {
+		return nil
+	}
+	var id int64
+	found, err := s.get("SELECT id FROM enrollments WHERE id = ? AND generation = ? AND state = ?"+s.db.dialect.lockForUpdate(),
+		[]any{int64(c.EnrollmentID), c.Generation, int64(fleet.EnrollmentOn)}, &id)
+	if err == nil && !found {
+		err = fleet.ErrNoChallenge
+	}
+	return err
 }
 
 func (s *session) challenge(secret [32]byte, lock string) (*fleet.Challenge, fleet.IdentityID, error) {
@@ -174,7 +192,8 @@ func (s *session) applyIdentities(c *fleet.EnrollmentChange, e *fleet.Enrollment
 		if err := s.exec("UPDATE identities SET used_at = ? WHERE id = ? AND used_at = 0", now, int64(c.Supersede)); err != nil {
 			return fmt.Errorf("note first use: %w", err)
 		}
-		if err := s.exec("UPDATE identities SET superseded_at = ? WHERE enrollment_id = ? AND id < ? AND superseded_at = 0",
+		// Keys say nothing about time: replicas draw them in blocks.
+		if err := s.exec("UPDATE identities SET superseded_at = ? WHERE enrollment_id = ? AND id <> ? AND superseded_at = 0 AND used_at > 0",
 			now, int64(e.ID), int64(c.Supersede)); err != nil {
 			return fmt.Errorf("supersede identities: %w", err)
 		}

@@ -81,7 +81,7 @@ func (r *Renewals) OfHost(ctx context.Context, host fleet.HostID) (*fleet.Renewa
 		f, err := scanRenewalFacts(rows, &id, &notAfter)
 		f.IdentityID, f.NotAfter = id, timeOf(notAfter)
 		return f, err
-	}, "SELECT "+renewalFactCols+", i.id, i.not_after"+inUse+" AND e.host_id = ? ORDER BY i.id DESC LIMIT 1", int64(host))
+	}, "SELECT "+renewalFactCols+", i.id, i.not_after"+inUse+" AND e.host_id = ? ORDER BY i.used_at DESC, i.id DESC LIMIT 1", int64(host))
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}

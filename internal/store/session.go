@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+
+	"github.com/muster-mdm/muster/internal/fleet"
 )
 
 // plainQuerier is a pool or a transaction whose driver caches statements
@@ -28,9 +30,10 @@ type session struct {
 	// before holds rows as they were loaded in this transaction, so that save
 	// writes only what changed. Nil outside of transactions.
 	before map[rowKey][]any
-	news   *callerNews // for the cache of callers; nil: there is none
-	held   *heldWrites // rows that wait for flush; nil: none do
-	calls  int         // how many calls of batchers the transaction serves
+	news   *callerNews                   // for the cache of callers; nil: there is none
+	held   *heldWrites                   // rows that wait for flush; nil: none do
+	calls  int                           // how many calls of batchers the transaction serves
+	teams  map[fleet.TeamID]fleet.TeamID // see teamOrNone
 }
 
 type rowKey struct {

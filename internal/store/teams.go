@@ -210,6 +210,27 @@ func (t *Teams) Update(ctx context.Context, team *fleet.Team, events ...fleet.Ev
 	return duplicateTeam(err, team.Name)
 }
 
+// teamOrNone is the team of a host that is made, kept until the transaction
+// ends; no team where it was deleted since the device got its enrollment
+// profile.
+func (s *session) teamOrNone(id fleet.TeamID) (fleet.TeamID, error) {
+	if id == fleet.NoTeam {
+		return id, nil
+	}
+	if there, known := s.teams[id]; known {
+		return there, nil
+	}
+	var there int64
+	if _, err := s.get("SELECT id FROM teams WHERE id = ?"+s.db.dialect.lockForShare(), []any{int64(id)}, &there); err != nil {
+		return id, fmt.Errorf("find the team of a new host: %w", err)
+	}
+	if s.teams == nil {
+		s.teams = map[fleet.TeamID]fleet.TeamID{}
+	}
+	s.teams[id] = fleet.TeamID(there)
+	return s.teams[id], nil
+}
+
 // Delete removes a team with its items; its hosts are moved out of it in
 // batches, see MoveSome. KindNotFound: there is none.
 func (t *Teams) Delete(ctx context.Context, id fleet.TeamID, events ...fleet.Event) error {
