@@ -28,7 +28,8 @@ type Packages interface {
 	// Receive stores and checks one as it arrives; it is given to Accept or to
 	// Drop.
 	Receive(ctx context.Context, name string, from io.Reader) (*fleet.BootstrapPackage, error)
-	Accept(ctx context.Context, actor fleet.Actor, team fleet.TeamID, p *fleet.BootstrapPackage) error
+	// Accept is KindConflict when the team has one that is not to be replaced.
+	Accept(ctx context.Context, actor fleet.Actor, team fleet.TeamID, p *fleet.BootstrapPackage, replace bool) error
 	Drop(ctx context.Context, p *fleet.BootstrapPackage) error
 	// Package and ByToken are KindNotFound when there is none.
 	Package(ctx context.Context, team fleet.TeamID) (*fleet.BootstrapPackage, error)
@@ -96,11 +97,16 @@ func packageFormSchema() *huma.Schema {
 
 // packageUpload is a form as it arrives. The package may come before its team.
 type packageUpload struct {
-	ids [2]*int64
-	got *fleet.BootstrapPackage
+	replace bool
+	ids     [2]*int64
+	got     *fleet.BootstrapPackage
 }
 
-func (a *api) uploadPackage(ctx context.Context, _ *noInput) (*body[apiv1.Empty], error) {
+type uploadPackageInput struct {
+	Replace bool `query:"replace" doc:"Put it in the place of the one that the team has, which stays when this one is refused"`
+}
+
+func (a *api) uploadPackage(ctx context.Context, in *uploadPackageInput) (*body[apiv1.Empty], error) {
 	x, ok := ctx.Value(exchangeKey{}).(exchange)
 	if !ok {
 		return nil, errors.New("the request did not come along")
@@ -109,10 +115,10 @@ func (a *api) uploadPackage(ctx context.Context, _ *noInput) (*body[apiv1.Empty]
 	if err != nil {
 		return nil, err
 	}
-	var u packageUpload
+	u := packageUpload{replace: in.Replace}
 	team, err := a.readPackageForm(ctx, form, &u)
 	if err == nil {
-		err = a.packages.Accept(ctx, actorOf(ctx), team, u.got)
+		err = a.packages.Accept(ctx, actorOf(ctx), team, u.got, u.replace)
 	}
 	if err != nil && u.got != nil {
 		err = errors.Join(err, a.packages.Drop(ctx, u.got))
@@ -192,7 +198,7 @@ func (a *api) mayUpload(ctx context.Context, u *packageUpload) error {
 	if err != nil {
 		return err
 	}
-	if err := a.checkTeam(ctx, team); err != nil {
+	if err := a.checkTeam(ctx, team); err != nil || u.replace {
 		return err
 	}
 	return a.packages.Vacant(ctx, team)

@@ -98,6 +98,10 @@ func TestUploadsThatAreRefusedLeaveNothing(t *testing.T) {
 		}
 	}
 	b := newBench(t)
+	b.packages.Current = &fleet.BootstrapPackage{Name: "old.pkg"}
+	if w := b.upload(t, "/api/v1/fleet/bootstrap?replace=true", field{"team_id", "", "0"}, pkgField); w.Code != http.StatusOK || b.packages.Current.Name != "tools.pkg" {
+		t.Errorf("replaced: %d %s", w.Code, w.Body)
+	}
 	if status, _, _ := b.call(t, http.MethodPost, "/api/v1/fleet/bootstrap", "{}"); status != http.StatusUnsupportedMediaType {
 		t.Errorf("JSON: %d", status)
 	}
