@@ -271,6 +271,9 @@ func wipeRequest(apple apiv1.AppleWipe, back bool, wifi string) (apiv1.WipeReque
 		if err != nil {
 			return apiv1.WipeRequest{}, err
 		}
+		if len(data) == 0 {
+			return apiv1.WipeRequest{}, usagef("--wifi-profile: %s is empty", wifi)
+		}
 		apple.ReturnToService.WiFiProfile = base64.StdEncoding.EncodeToString(data)
 	}
 	return apiv1.WipeRequest{Apple: &apple}, nil

@@ -111,6 +111,9 @@ func TestAWipeIsConfirmedByTyping(t *testing.T) {
 	if _, _, code := b.run("mdm", "wipe", "--host", "C02ABC", "--wifi-profile", "x", "--yes"); code != ExitUsage {
 		t.Errorf("a network for nothing: %d", code)
 	}
+	if _, errs, code := b.run("mdm", "wipe", "--host", "C02ABC", "--return-to-service", "--wifi-profile", b.file("none.mobileconfig", ""), "--yes"); code != ExitUsage || !strings.Contains(errs, "is empty") {
+		t.Errorf("an empty network: %d %s", code, errs)
+	}
 }
 
 func TestHeldActionsSaySo(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/muster-mdm/muster/internal/codec/mdmcmd"
+	"github.com/muster-mdm/muster/internal/codec/mobileconfig"
 	"github.com/muster-mdm/muster/internal/codec/plist"
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/kit/ids"
@@ -41,6 +42,28 @@ func checkOptions(ask fleet.ActionAsk) error {
 	}
 	if !o.ReturnToService && (len(o.WiFiProfile) > 0 || len(o.MDMProfile) > 0) {
 		return fleet.FieldErrorf(fleet.KindInvalid, "apple.return_to_service.enabled", "must be true for its profiles to be used")
+	}
+	if err := checkProfile("wifi_profile", o.WiFiProfile, "com.apple.wifi.managed"); err != nil {
+		return err
+	}
+	return checkProfile("mdm_profile", o.MDMProfile, "com.apple.mdm")
+}
+
+// checkProfile refuses what would leave a device that was erased without its
+// network or its server: it must be a configuration profile with that payload.
+func checkProfile(name string, data []byte, payloadType string) error {
+	if len(data) == 0 {
+		return nil
+	}
+	name = "apple.return_to_service." + name
+	p, err := mobileconfig.Parse(data)
+	switch {
+	case err != nil:
+		return fleet.FieldErrorf(fleet.KindInvalid, name, "must be a configuration profile (.mobileconfig): %v", err).WithCause(err)
+	case p.Encrypted:
+		return fleet.FieldErrorf(fleet.KindInvalid, name, "is encrypted: a device that was erased cannot read it")
+	case !slices.ContainsFunc(p.Payloads, func(v mobileconfig.Payload) bool { return v.Type == payloadType }):
+		return fleet.FieldErrorf(fleet.KindInvalid, name, "is a configuration profile (%.80q) without a payload of the type %s", p.Identifier, payloadType)
 	}
 	return nil
 }

@@ -122,7 +122,7 @@ func TestWhatAHeldWipeSaysIsKeptUntilItIsApproved(t *testing.T) {
 	b := newBench(t, fleet.PlatformIPadOS)
 	b.policy.ApprovalFor = []fleet.ActionKind{fleet.ActionWipe}
 	ask := b.ask(fleet.ActionWipe, b.hosts...)
-	ask.Options = fleet.ActionOptions{PreserveDataPlan: true, ReturnToService: true, WiFiProfile: []byte("the network"), MDMProfile: []byte("the server")}
+	ask.Options = fleet.ActionOptions{PreserveDataPlan: true, ReturnToService: true, WiFiProfile: configuration("com.apple.wifi.managed"), MDMProfile: configuration("com.apple.mdm")}
 	r, err := b.Do(t.Context(), person(1, "Ada"), ask)
 	if err != nil || r.Held == nil || r.Pending != fleet.PendingNone {
 		t.Fatalf("%+v, %v", r, err)
@@ -137,9 +137,41 @@ func TestWhatAHeldWipeSaysIsKeptUntilItIsApproved(t *testing.T) {
 	}
 	cmd := b.fetched(0)
 	service, _ := cmd["ReturnToService"].(map[string]any)
-	if cmd["RequestType"] != "EraseDevice" || cmd["PreserveDataPlan"] != true || string(service["WiFiProfileData"].([]byte)) != "the network" ||
-		string(service["MDMProfileData"].([]byte)) != "the server" || cmd["PIN"] != nil {
+	if cmd["RequestType"] != "EraseDevice" || cmd["PreserveDataPlan"] != true || string(service["WiFiProfileData"].([]byte)) != string(ask.Options.WiFiProfile) ||
+		string(service["MDMProfileData"].([]byte)) != string(ask.Options.MDMProfile) || cmd["PIN"] != nil {
 		t.Errorf("%+v", cmd)
+	}
+}
+
+// configuration is a configuration profile with one payload.
+func configuration(payloadType string) []byte {
+	out, err := plist.Marshal(map[string]any{"PayloadType": "Configuration", "PayloadVersion": 1, "PayloadIdentifier": "com.acme.profile", "PayloadUUID": "U1",
+		"PayloadContent": []any{map[string]any{"PayloadType": payloadType, "PayloadVersion": 1, "PayloadIdentifier": "com.acme.payload", "PayloadUUID": "U2"}}})
+	if err != nil {
+		panic(err)
+	}
+	return out
+}
+
+func TestADeviceIsNotErasedForAProfileThatIsNone(t *testing.T) {
+	b := newBench(t, fleet.PlatformIPadOS)
+	ask := b.ask(fleet.ActionWipe, b.hosts...)
+	for _, c := range []struct {
+		name string
+		data []byte
+		want string
+	}{
+		{"a certificate", []byte("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"), "must be a configuration profile"},
+		{"a certificate in bytes", []byte{0x30, 0x82, 0, 1}, "must be a configuration profile"},
+		{"a property list", []byte("<plist/>"), "must be a configuration profile"},
+		{"another profile", configuration("com.apple.webClip.managed"), "without a payload of the type com.apple.wifi.managed"},
+		{"a network", configuration("com.apple.wifi.managed"), ""},
+	} {
+		ask.Options = fleet.ActionOptions{ReturnToService: true, WiFiProfile: c.data}
+		_, err := b.Do(t.Context(), person(1, "Ada"), ask)
+		if c.want == "" && err != nil || c.want != "" && (fleet.KindOf(err) != fleet.KindInvalid || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v", c.name, err)
+		}
 	}
 }
 
