@@ -49,6 +49,32 @@ func checkOptions(ask fleet.ActionAsk) error {
 	return checkProfile("mdm_profile", o.MDMProfile, "com.apple.mdm")
 }
 
+// unsuited refuses what was said about a lock or a wipe that means nothing to a
+// host's platform, so that nobody believes in it.
+func unsuited(o *fleet.ActionOptions, h *fleet.ActionHost) *fleet.Error {
+	mac := h.Host.Platform == fleet.PlatformDarwin
+	for _, v := range []struct {
+		name  string
+		given bool
+		mac   bool // for Macs; otherwise for iPhones and iPads
+	}{
+		{"footnote", o.Footnote != "", false},
+		{"apple.obliteration_behavior", o.Behavior != "", true},
+		{"apple.preserve_data_plan", o.PreserveDataPlan, false},
+		{"apple.disallow_proximity_setup", o.DisallowProximitySetup, false},
+		{"apple.return_to_service", o.ReturnToService, false},
+	} {
+		switch {
+		case !v.given || v.mac == mac:
+		case mac:
+			return fault(h, fleet.KindInvalid, "is a Mac, and the option "+v.name+" is for an iPhone or iPad only: leave it out")
+		default:
+			return fault(h, fleet.KindInvalid, "is no Mac, and the option "+v.name+" is for Macs only: leave it out")
+		}
+	}
+	return nil
+}
+
 // checkProfile refuses what would leave a device that was erased without its
 // network or its server: it must be a configuration profile with that payload.
 func checkProfile(name string, data []byte, payloadType string) error {

@@ -153,6 +153,34 @@ func configuration(payloadType string) []byte {
 	return out
 }
 
+func TestOptionsOfAnotherPlatformAreRefused(t *testing.T) {
+	b := newBench(t, fleet.PlatformDarwin, fleet.PlatformIOS)
+	for _, c := range []struct {
+		kind    fleet.ActionKind
+		hosts   []fleet.HostID
+		options fleet.ActionOptions
+		want    string // in the refusal
+	}{
+		{fleet.ActionLock, b.hosts[:1], fleet.ActionOptions{Footnote: "Ask Ada"}, "is a Mac, and the option footnote"},
+		{fleet.ActionWipe, b.hosts[:1], fleet.ActionOptions{ReturnToService: true}, "is a Mac, and the option apple.return_to_service"},
+		{fleet.ActionWipe, b.hosts[:1], fleet.ActionOptions{PreserveDataPlan: true}, "apple.preserve_data_plan"},
+		{fleet.ActionWipe, b.hosts[:1], fleet.ActionOptions{DisallowProximitySetup: true}, "apple.disallow_proximity_setup"},
+		{fleet.ActionWipe, b.hosts[1:], fleet.ActionOptions{Behavior: "Always"}, "is no Mac, and the option apple.obliteration_behavior"},
+		{fleet.ActionWipe, b.hosts, fleet.ActionOptions{Behavior: "Always"}, "1 of 2 hosts cannot take it"},
+	} {
+		ask := b.ask(c.kind, c.hosts...)
+		ask.Options = c.options
+		if _, err := b.Do(t.Context(), person(1, "Ada"), ask); fleet.KindOf(err) != fleet.KindInvalid || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v", c.options, err)
+		}
+	}
+	ask := b.ask(fleet.ActionWipe, b.hosts[0])
+	ask.Options.Behavior = "DoNotObliterate"
+	if _, err := b.Do(t.Context(), person(1, "Ada"), ask); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestADeviceIsNotErasedForAProfileThatIsNone(t *testing.T) {
 	b := newBench(t, fleet.PlatformIPadOS)
 	ask := b.ask(fleet.ActionWipe, b.hosts...)
