@@ -12,6 +12,7 @@ import (
 	"github.com/muster-mdm/muster/internal/codec/plist"
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/hostaction"
+	"github.com/muster-mdm/muster/internal/kit/ids"
 	"github.com/muster-mdm/muster/internal/store"
 	"github.com/muster-mdm/muster/internal/store/storetest"
 )
@@ -151,6 +152,84 @@ func configuration(payloadType string) []byte {
 		panic(err)
 	}
 	return out
+}
+
+func TestWhatWasTakenBackDoesNotCount(t *testing.T) {
+	b := newBench(t, fleet.PlatformDarwin, fleet.PlatformDarwin)
+	b.policy.WipesPerHour = 2
+	ada := person(1, "Ada")
+	wipe := func(hosts ...fleet.HostID) (fleet.ActionResult, error) {
+		b.now = b.now.Add(time.Second)
+		return b.Do(t.Context(), ada, b.ask(fleet.ActionWipe, hosts...))
+	}
+	pending := func(host fleet.HostID) string {
+		t.Helper()
+		var uuid string
+		err := store.NewHostActions(b.db).Act(t.Context(), fleet.ActionLookup{Hosts: []fleet.HostID{host}}, func(f fleet.ActionFacts) (fleet.ActionChange, error) {
+			uuid = f.Hosts[0].Action.CommandUUID
+			return fleet.ActionChange{}, nil
+		})
+		if err != nil || uuid == "" {
+			t.Fatalf("host %d has no command: %v", host, err)
+		}
+		return uuid
+	}
+	cancel := func(host fleet.HostID) {
+		t.Helper()
+		if err := b.Cancel(t.Context(), person(2, "Bob"), host, pending(host)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := wipe(b.hosts...); err != nil {
+		t.Fatal(err)
+	}
+	cancel(b.hosts[0])
+	for range 3 { // one host of two does not count, however often
+		if _, err := wipe(b.hosts[0]); err != nil {
+			t.Fatal(err)
+		}
+		cancel(b.hosts[0])
+	}
+	if _, err := wipe(b.hosts[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wipe(b.hosts[0]); fleet.KindOf(err) != fleet.KindInvalid {
+		t.Errorf("it is pending: %v", err)
+	}
+	// A device that had the command, and put it off, counts: it was asked.
+	b.fetched(0)
+	uuid := pending(b.hosts[0])
+	r := fleet.CommandReport{CommandUUID: uuid, Status: fleet.CommandNotNow, At: b.now}
+	if _, err := store.NewCommands(b.db).Exchange(t.Context(), b.keys[0], &r, 0, func(c fleet.CommandTarget) fleet.ReportOutcome { return b.Outcome(c, r, nil) }); err != nil {
+		t.Fatal(err)
+	}
+	cancel(b.hosts[0])
+	if _, err := wipe(b.hosts[0]); fleet.KindOf(err) != fleet.KindTooMany {
+		t.Errorf("the limit is reached: %v", err)
+	}
+	list, _, err := b.Requests(t.Context(), nil, fleet.Page{Size: 100})
+	if err != nil || len(list) != 5 || list[4].Hosts != 1 || len(list[4].Targets) != 2 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+func TestACommandThatWasSentAsSuchAndTakenBackDoesNotCount(t *testing.T) {
+	b := newBench(t, fleet.PlatformDarwin)
+	b.policy.WipesPerHour = 1
+	ada := person(1, "Ada")
+	for range 2 {
+		if _, err := b.Admit(t.Context(), ada, fleet.ActionWipe, b.hosts, true); err != nil {
+			t.Fatal(err)
+		}
+		b.now = b.now.Add(time.Second)
+		c := fleet.Command{UUID: ids.UUID(), RequestType: "EraseDevice", Purpose: fleet.CommandCustom, Body: []byte("<plist/>"), CreatedAt: b.now, CreatedBy: ada}
+		if _, err := store.NewCommands(b.db).Enqueue(t.Context(), &c, []fleet.Target{{Host: fleet.HostRef{ID: b.hosts[0]}, EnrollmentID: b.keys[0], State: fleet.EnrollmentOn}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Cancel(t.Context(), ada, b.hosts[0], c.UUID); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestOptionsOfAnotherPlatformAreRefused(t *testing.T) {

@@ -81,7 +81,7 @@ func approvalOf(r *fleet.ActionRequest) *apiv1.Approval {
 	if r == nil {
 		return nil
 	}
-	out := apiv1.Approval{UUID: r.UUID, Action: r.Kind.String(), Status: r.Phase.String(), HostCount: r.Hosts, Hosts: make([]apiv1.ApprovalHost, 0, len(r.Targets)),
+	out := apiv1.Approval{UUID: r.UUID, Action: r.Kind.String(), Status: r.Phase.String(), HostCount: max(r.Hosts, len(r.Targets)), Hosts: make([]apiv1.ApprovalHost, 0, len(r.Targets)),
 		RequestedBy: r.Actor.Email, RequestedAt: r.CreatedAt.UTC(), DueAt: r.DueAt.UTC(), DecidedBy: r.DecidedBy.Email, DecidedAt: timeOrNull(r.DecidedAt),
 		Detail: r.Detail}
 	for _, t := range r.Targets {

@@ -35,6 +35,9 @@ func (a *HostActions) Act(ctx context.Context, look fleet.ActionLookup, decide f
 			if err := s.cancelCommand(facts.Hosts[0].EnrollmentID, facts.Command.ID); err != nil {
 				return err
 			}
+			if err := s.uncount(facts.Hosts[0].Host.ID, facts.Command); err != nil {
+				return fmt.Errorf("take a command off its request: %w", err)
+			}
 		}
 		s.holdWrites()
 		if err := s.applyAction(&change); err != nil {
