@@ -66,7 +66,7 @@ func (a *api) packageRoutes() []route {
 			summary: "Delete a team's bootstrap package: Macs that were told of it do not find it any more", bind: handle(a.deletePackage)},
 		{method: http.MethodPost, path: "~/bootstrap/{team_id}/install", permission: commandsRun, id: "installBootstrapPackage", bodyBytes: hostsBytes,
 			summary: "Install a team's package on Macs now, of whatever team and whenever they enrolled", bind: handle(a.installPackage)},
-		{method: http.MethodGet, path: "~/bootstrap/summary", also: old("/summary"), permission: hostsList, id: "getBootstrapPackageSummary",
+		{method: http.MethodGet, path: "~/bootstrap/summary", also: old("/summary"), permission: hostsList, id: "getBootstrapPackageSummary", strict: true,
 			summary: "Count a team's hosts by what became of their bootstrap package", bind: handle(a.packageSummary)},
 		{method: http.MethodGet, path: "/api/mdm/apple/bootstrap/manifest", permission: Open, id: "getBootstrapPackageManifest",
 			summary: "Tell a Mac where a bootstrap package is, by its token", file: manifestType, bind: handle(a.packageManifest)},

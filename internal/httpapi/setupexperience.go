@@ -46,7 +46,15 @@ func fromSetup(p *apiv1.SetupExperiencePatch) *fleet.SetupPatch {
 	return out
 }
 
-func (a *api) modifySetupExperience(ctx context.Context, in *body[apiv1.SetupExperienceRequest]) (*struct{}, error) {
+type setupExperienceInput struct {
+	RawBody []byte
+	Body    apiv1.SetupExperienceRequest
+}
+
+func (a *api) modifySetupExperience(ctx context.Context, in *setupExperienceInput) (*struct{}, error) {
+	if err := refuseUnknown[apiv1.SetupExperienceRequest](in.RawBody); err != nil {
+		return nil, err
+	}
 	team, err := oneTeam(in.Body.TeamID, in.Body.FleetID)
 	if err != nil {
 		return nil, err
