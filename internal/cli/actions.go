@@ -451,7 +451,11 @@ func (c *cli) decideCommand(what, short string) *cobra.Command {
 			if out.Detail != "" {
 				facts = append(facts, []string{"Detail", out.Detail})
 			}
-			return c.show(listing{value: out, columns: []string{"FACT", "VALUE"}, rows: facts, text: func(w io.Writer) { writeFacts(w, facts) }})
+			err = c.show(listing{value: out, columns: []string{"FACT", "VALUE"}, rows: facts, text: func(w io.Writer) { writeFacts(w, facts) }})
+			if err == nil && out.Status == "failed" {
+				err = fmt.Errorf("request %s was approved, and could not be carried out: %s", out.UUID, out.Detail)
+			}
+			return err
 		},
 	}
 }

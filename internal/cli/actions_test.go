@@ -135,6 +135,18 @@ func TestHeldActionsSaySo(t *testing.T) {
 			t.Errorf("%s is %s", what, b.actions.Decided)
 		}
 	}
+	b.actions.Fail = "Ada's Mac is wiped already"
+	if out, errs, code := b.run("approvals", "approve", "request-1"); code != ExitError || !strings.Contains(out, "failed") || !strings.Contains(errs, "wiped already") {
+		t.Errorf("what failed: %d %s %s", code, out, errs)
+	}
+	b.actions.Refuse = fleet.FieldErrorf(fleet.KindForbidden, "request", "a second person must approve")
+	if _, errs, code := b.run("approvals", "approve", "request-1"); code != ExitForbidden || !strings.Contains(errs, "a second person") || strings.Contains(errs, "role") {
+		t.Errorf("one's own: %d %s", code, errs)
+	}
+	b.actions.Refuse = fleet.Errorf(fleet.KindForbidden, "The role observer lacks the permission.")
+	if _, errs, code := b.run("approvals", "approve", "request-1"); code != ExitForbidden || !strings.Contains(errs, "Ask an admin for a role") {
+		t.Errorf("another role: %d %s", code, errs)
+	}
 	if _, errs, code := b.run("host", "delete", "--host", "C02ABC", "--yes"); code != ExitOK || b.hosts.Deleted != 0 || !strings.Contains(errs, "request-1") {
 		t.Errorf("%d %s", code, errs)
 	}
