@@ -368,7 +368,7 @@ func (c *cli) setupAssistantGetCommand() *cobra.Command {
 func (c *cli) setupAssistantSetCommand() *cobra.Command {
 	var team, path, name string
 	cmd := &cobra.Command{
-		Use: "set", Short: "Set the enrollment profile of a team; Apple checks it first", Args: args(cobra.NoArgs),
+		Use: "set", Short: "Set the enrollment profile of a team; Apple checks it first if a server token works", Args: args(cobra.NoArgs),
 		Example: "  muster setup-assistant set --team Classroom --file classroom.json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if path == "" {

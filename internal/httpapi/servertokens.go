@@ -67,7 +67,7 @@ func (a *api) serverTokenRoutes() []route {
 		{method: http.MethodGet, path: "~/mdm/apple/dep/devices", permission: hostsList, id: "listDEPDevices", strict: true,
 			summary: "List devices that Apple assigned to this server, and what became of their enrollment profile, by server token and serial number", bind: handle(a.depDevices)},
 		{method: http.MethodPost, path: "~/enrollment_profiles/automatic", also: []string{"~/mdm/apple/enrollment_profile"}, permission: enrollmentsWrite,
-			id: "setSetupAssistant", summary: "Set the enrollment profile that Setup Assistant gets for a team's devices; Apple checks it first", bind: handle(a.setAssistant)},
+			id: "setSetupAssistant", summary: "Set the enrollment profile that Setup Assistant gets for a team's devices; Apple checks it first, or a warning says why it did not", bind: handle(a.setAssistant)},
 		{method: http.MethodGet, path: "~/enrollment_profiles/automatic", also: []string{"~/mdm/apple/enrollment_profile"}, permission: enrollmentsRead,
 			id: "getSetupAssistant", strict: true, summary: "Show the enrollment profile of a team for Setup Assistant", bind: handle(a.getAssistant)},
 		{method: http.MethodGet, path: "~/enrollment_profiles/automatic/default", permission: enrollmentsRead, id: "getDefaultSetupAssistant",
