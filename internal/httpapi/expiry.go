@@ -54,6 +54,9 @@ func (a *api) expiring(ctx context.Context, in *expiringInput) (*body[apiv1.Expi
 }
 
 func (a *api) renewIdentity(ctx context.Context, in *IDInput) (*body[apiv1.Empty], error) {
+	if _, err := a.hosts.Host(ctx, fleet.HostID(in.ID)); err != nil {
+		return nil, err
+	}
 	if err := a.renewer.Now(ctx, actorOf(ctx), fleet.HostID(in.ID)); err != nil {
 		return nil, err
 	}

@@ -190,6 +190,21 @@ func TestHowFarASetupIs(t *testing.T) {
 	if status != 200 || body["status"] != "waiting" || body["deadline"] != "2026-01-02T03:19:05Z" || len(steps) != 1 || steps[0].(map[string]any)["detail"] != "2 on their way" {
 		t.Error(status, body)
 	}
+	for _, path := range []string{"GET /api/v1/fleet/hosts/8/setup", "POST /api/v1/fleet/hosts/8/renew_identity"} {
+		method, path, _ := strings.Cut(path, " ")
+		if status, answer, _ := b.call(t, method, path, ""); status != 404 || !strings.Contains(fmt.Sprint(answer), "Host 8 was not found") {
+			t.Errorf("%s: %d %v", path, status, answer)
+		}
+	}
+	b.setups.None = true
+	if status, answer, _ := b.call(t, "GET", "/api/v1/fleet/hosts/7/setup", ""); status != 404 || !strings.Contains(fmt.Sprint(answer), "C02ABC did not wait") {
+		t.Errorf("it never waited: %d %v", status, answer)
+	}
+	b.hosts.Status = fleet.MDMPending
+	if status, answer, _ := b.call(t, "GET", "/api/v1/fleet/hosts/7/setup", ""); status != 404 || !strings.Contains(fmt.Sprint(answer), "C02ABC has not enrolled yet") {
+		t.Errorf("it is pending: %d %v", status, answer)
+	}
+	b.setups.None = false
 	if status, _, _ := b.call(t, "GET", "/api/v1/fleet/hosts/8/setup", ""); status != 404 {
 		t.Error("a host that never waited:", status)
 	}
