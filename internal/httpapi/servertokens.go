@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -304,6 +305,9 @@ func (a *api) depDevices(ctx context.Context, in *depDevicesInput) (*body[apiv1.
 			return nil, err
 		}
 	}
+	if err := a.checkServerToken(ctx, f.Token); err != nil {
+		return nil, err
+	}
 	for serial := range strings.SplitSeq(in.Serials, ",") {
 		if serial = strings.TrimSpace(serial); serial != "" {
 			f.Serials = append(f.Serials, serial)
@@ -318,6 +322,18 @@ func (a *api) depDevices(ctx context.Context, in *depDevicesInput) (*body[apiv1.
 		out.Devices = append(out.Devices, toDEPDevice(&list[i]))
 	}
 	return reply(out), nil
+}
+
+// checkServerToken refuses a token that is not there; 0: any.
+func (a *api) checkServerToken(ctx context.Context, id fleet.ServerTokenID) error {
+	if id == 0 {
+		return nil
+	}
+	list, err := a.serverTokens.List(ctx)
+	if err == nil && !slices.ContainsFunc(list, func(t fleet.ServerToken) bool { return t.Sync.TokenID == id }) {
+		err = fleet.FieldErrorf(fleet.KindNotFound, "abm_token_id", "there is no server token %d", id)
+	}
+	return err
 }
 
 // tokenOfEnrollment is the server token of an automatic enrollment.
