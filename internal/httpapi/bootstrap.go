@@ -270,15 +270,31 @@ type packageMetadataInput struct {
 func (a *api) packageMetadata(ctx context.Context, in *packageMetadataInput) (*body[apiv1.BootstrapPackage], error) {
 	p, err := a.packages.Package(ctx, fleet.TeamID(in.TeamID))
 	if err != nil {
-		return nil, err
+		return nil, a.noPackage(ctx, in.TeamID, err)
 	}
 	return reply(apiv1.BootstrapPackage{Name: p.Name, TeamID: int64(p.TeamID), SHA256: p.SHA256[:], Token: p.Token, CreatedAt: p.CreatedAt.UTC(),
 		Size: p.Size, Identifier: p.Identifier, Version: p.Version, Signer: p.Signer}), nil
 }
 
+// noPackage names the team that has no package.
+func (a *api) noPackage(ctx context.Context, id int64, err error) error {
+	team := fleet.TeamID(id)
+	if fleet.KindOf(err) != fleet.KindNotFound || team == fleet.NoTeam {
+		return err
+	}
+	names, unread := a.teams.Names(ctx, []fleet.TeamID{team})
+	switch {
+	case unread != nil:
+		return unread
+	case names[team] == "":
+		return fleet.Errorf(fleet.KindNotFound, "there is no team %d", team)
+	}
+	return fleet.Errorf(fleet.KindNotFound, "there is no bootstrap package of team %q", names[team])
+}
+
 func (a *api) deletePackage(ctx context.Context, in *PackageTeamInput) (*body[apiv1.Empty], error) {
 	if err := a.packages.Delete(ctx, actorOf(ctx), fleet.TeamID(in.TeamID)); err != nil {
-		return nil, err
+		return nil, a.noPackage(ctx, in.TeamID, err)
 	}
 	return reply(apiv1.Empty{}), nil
 }
@@ -294,7 +310,7 @@ func (a *api) installPackage(ctx context.Context, in *installPackageInput) (*bod
 	}
 	raw, err := a.packages.InstallCommand(ctx, fleet.TeamID(in.TeamID))
 	if err != nil {
-		return nil, err
+		return nil, a.noPackage(ctx, in.TeamID, err)
 	}
 	ids := make([]fleet.HostID, 0, len(in.Body.Hosts))
 	for _, id := range in.Body.Hosts {
