@@ -30,7 +30,7 @@ func (c *cli) getExpiringCommand() *cobra.Command {
 				rows = append(rows, []string{t.Kind, t.Name, c.when(t.NotAfter), strconv.Itoa(t.DaysLeft) + " days left"})
 			}
 			for _, t := range out.Refused {
-				rows = append(rows, []string{"server_token", t.Name, "-", t.Reason})
+				rows = append(rows, []string{"server_token", t.Name, notYet, t.Reason})
 			}
 			for _, i := range out.Identities.Nearest {
 				note := "not asked yet"
