@@ -131,6 +131,7 @@ type ActionHost struct {
 	EnrollmentKey string
 	State         EnrollmentState
 	HasUnlockTok  bool // an unlock token is escrowed
+	Clearing      bool // a ClearPasscode waits for it
 	Action        HostActionState
 }
 

@@ -50,9 +50,13 @@ func checkOptions(ask fleet.ActionAsk) error {
 }
 
 // unsuited refuses what was said about a lock or a wipe that means nothing to a
-// host's platform, so that nobody believes in it.
-func unsuited(o *fleet.ActionOptions, h *fleet.ActionHost) *fleet.Error {
-	mac := h.Host.Platform == fleet.PlatformDarwin
+// host's platform, so that nobody believes in it, and a passcode that is being
+// cleared already: a person may have set the next one when the second comes.
+func unsuited(ask *fleet.ActionAsk, h *fleet.ActionHost) *fleet.Error {
+	if ask.Kind == fleet.ActionClearPasscode && h.Clearing {
+		return fault(h, fleet.KindConflict, "is to clear its passcode already: it does when it connects")
+	}
+	o, mac := &ask.Options, h.Host.Platform == fleet.PlatformDarwin
 	for _, v := range []struct {
 		name  string
 		given bool

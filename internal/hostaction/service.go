@@ -274,7 +274,7 @@ func plan(ask fleet.ActionAsk, hosts []fleet.ActionHost) ([]step, error) {
 	for i := range hosts {
 		v, err := decide(ask.Kind, &hosts[i])
 		if err == nil {
-			err = unsuited(&ask.Options, &hosts[i])
+			err = unsuited(&ask, &hosts[i])
 		}
 		if err != nil {
 			faults = append(faults, err)

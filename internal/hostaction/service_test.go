@@ -232,6 +232,30 @@ func TestACommandThatWasSentAsSuchAndTakenBackDoesNotCount(t *testing.T) {
 	}
 }
 
+func TestAPasscodeIsClearedOnceAtATime(t *testing.T) {
+	b := newBench(t, fleet.PlatformIOS)
+	token := fleet.SecretWrite{Ref: fleet.SecretRef{Scope: fleet.ScopeUnlockToken, Name: "UDID-0"}, Value: fleet.Sealed{KeyID: string(fleet.ScopeUnlockToken), Data: []byte("token")}}
+	if _, err := store.NewSecrets(b.db).Create(t.Context(), []fleet.SecretWrite{token}); err != nil {
+		t.Fatal(err)
+	}
+	clearing := func() (fleet.ActionResult, error) {
+		return b.Do(t.Context(), person(1, "Ada"), b.ask(fleet.ActionClearPasscode, b.hosts...))
+	}
+	first, err := clearing()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := clearing(); fleet.KindOf(err) != fleet.KindConflict {
+		t.Errorf("a second one: %v", err)
+	}
+	if err := b.Cancel(t.Context(), person(1, "Ada"), b.hosts[0], first.Command); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := clearing(); err != nil {
+		t.Errorf("after it was taken back: %v", err)
+	}
+}
+
 func TestOptionsOfAnotherPlatformAreRefused(t *testing.T) {
 	b := newBench(t, fleet.PlatformDarwin, fleet.PlatformIOS)
 	for _, c := range []struct {
