@@ -491,9 +491,6 @@ func (s *session) putHost(h *fleet.Host) error {
 		if err != nil {
 			return err
 		}
-		if h.TeamID, err = s.teamOrNone(h.TeamID); err != nil {
-			return err
-		}
 		h.ID = fleet.HostID(id)
 		h.CreatedAt = s.db.clock()
 	}
@@ -528,9 +525,6 @@ func (s *session) addHosts(hosts []*fleet.Host) error {
 	for _, h := range hosts {
 		h.ID, h.CreatedAt, h.UpdatedAt, h.LabelUpdatedAt = fleet.HostID(next), now, now, now
 		next++
-		if h.TeamID, err = s.teamOrNone(h.TeamID); err != nil {
-			return err
-		}
 		labels, err := s.builtinLabels(h.Platform)
 		if err != nil {
 			return fmt.Errorf("find built-in labels: %w", err)
