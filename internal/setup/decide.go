@@ -75,6 +75,9 @@ func Release(f fleet.SetupFacts, actor fleet.Actor, newUUID func() string, now t
 	case fleet.SetupWaiting, fleet.SetupHeld:
 		return d.out, d.release(Manual, actor)
 	case fleet.SetupReleasing:
+		if d.lost() || f.ReleaseStatus.Final() && f.ReleaseStatus != fleet.CommandAcknowledged {
+			return d.out, d.release(Manual, actor)
+		}
 		return d.out, fleet.Errorf(fleet.KindConflict, "%s is being released already", f.Host.DisplayName())
 	case fleet.SetupDone:
 	}
@@ -141,7 +144,7 @@ func (d *decision) items() bool {
 func (d *decision) bootstrap() (over bool, err error) {
 	p := d.f.Bootstrap
 	switch {
-	case d.f.Setup.BootstrapCommand != 0:
+	case d.f.Setup.BootstrapCommand != 0 && !d.lostPackage():
 		return d.bootstrapAnswer(), nil
 	case p == nil || d.f.Host.Platform != fleet.PlatformDarwin:
 		return true, nil
@@ -161,6 +164,12 @@ func (d *decision) bootstrap() (over bool, err error) {
 	return false, nil
 }
 
+// lostPackage tells that the command for the package is nowhere any more, and
+// that nobody knows an answer.
+func (d *decision) lostPackage() bool {
+	return d.f.Setup.PackageStatus == fleet.PackagePending && d.f.BootstrapStatus == 0 && !d.f.BootstrapQueued
+}
+
 func (d *decision) bootstrapAnswer() (over bool) {
 	switch {
 	case d.f.BootstrapStatus == fleet.CommandAcknowledged:
@@ -169,8 +178,8 @@ func (d *decision) bootstrapAnswer() (over bool) {
 	case d.f.BootstrapStatus.Final():
 		d.out.Setup.PackageStatus = fleet.PackageFailed
 		d.step(fleet.SetupStepBootstrap, fleet.SetupStepFailed, firstError(d.f.BootstrapAnswer, d.f.BootstrapStatus))
-	default:
-		return false
+	default: // an answer that was noted stays so when it is dropped
+		return d.f.Setup.PackageStatus == fleet.PackageInstalled || d.f.Setup.PackageStatus == fleet.PackageFailed
 	}
 	return true
 }
@@ -207,7 +216,7 @@ func (d *decision) release(why string, actor fleet.Actor) error {
 	s := &d.out.Setup
 	s.State, s.Outcome, s.NextAt = fleet.SetupReleasing, why, time.Time{}
 	s.Tries++
-	if s.Tries > 1 {
+	if s.Tries > 1 && actor == (fleet.Actor{}) {
 		return nil
 	}
 	d.step(fleet.SetupStepRelease, fleet.SetupStepWaiting, "the device is told to go on")
@@ -219,12 +228,18 @@ func (d *decision) release(why string, actor fleet.Actor) error {
 	return nil
 }
 
+// lost tells that DeviceConfigured is nowhere any more: its queue went with a
+// host that was deleted, and whose device brought it back.
+func (d *decision) lost() bool { return d.f.ReleaseStatus == 0 && !d.f.ReleaseQueued }
+
 // releasing looks for the answer to DeviceConfigured.
 func (d *decision) releasing() error {
 	switch {
 	case d.f.ReleaseStatus == fleet.CommandAcknowledged, !d.f.Awaiting:
 		d.end(d.f.Setup.Outcome)
 		return nil
+	case d.lost():
+		return d.release(d.f.Setup.Outcome, fleet.Actor{})
 	case !d.f.ReleaseStatus.Final():
 		return nil
 	}

@@ -76,7 +76,9 @@ func (s *session) forgetSetup(e *fleet.Enrollment) error {
 }
 
 var setupSelect = "SELECT su." + strings.Replace(strings.Join(setupCols, ", su."), "su.host_id", "e.host_id", 1) + ", e.state, e.awaiting_configuration, e.kind," +
-	" COALESCE(br.status, 0), br.result, COALESCE(rr.status, 0), rr.result" +
+	" COALESCE(br.status, 0), br.result, COALESCE(rr.status, 0), rr.result," +
+	" EXISTS (SELECT 1 FROM command_queue bq WHERE bq.command_id = su.bootstrap_command AND bq.enrollment_id = su.enrollment_id)," +
+	" EXISTS (SELECT 1 FROM command_queue rq WHERE rq.command_id = su.release_command AND rq.enrollment_id = su.enrollment_id)" +
 	" FROM setups su JOIN enrollments e ON e.id = su.enrollment_id" +
 	" LEFT JOIN command_results br ON br.command_id = su.bootstrap_command AND br.enrollment_id = su.enrollment_id" +
 	" LEFT JOIN command_results rr ON rr.command_id = su.release_command AND rr.enrollment_id = su.enrollment_id"
@@ -88,7 +90,8 @@ func scanSetup(rows *sql.Rows) (fleet.SetupFacts, error) {
 	var state fleet.EnrollmentState
 	v := &f.Setup
 	err := rows.Scan(&v.EnrollmentID, &v.HostID, &v.State, &started, &ended, &steps, &v.Outcome, &v.BootstrapCommand, &v.ReleaseCommand, &v.Tries, &next,
-		&v.Version, &v.PackageName, &v.PackageStatus, &state, &f.Awaiting, &f.Kind, &f.BootstrapStatus, &f.BootstrapAnswer, &f.ReleaseStatus, &f.ReleaseAnswer)
+		&v.Version, &v.PackageName, &v.PackageStatus, &state, &f.Awaiting, &f.Kind, &f.BootstrapStatus, &f.BootstrapAnswer, &f.ReleaseStatus, &f.ReleaseAnswer,
+		&f.BootstrapQueued, &f.ReleaseQueued)
 	if err != nil {
 		return f, err
 	}
@@ -99,10 +102,11 @@ func scanSetup(rows *sql.Rows) (fleet.SetupFacts, error) {
 }
 
 // Open reads the facts of setups that are not done and whose time has come,
-// those after a key in its order.
+// those after a key in its order. A device whose host was deleted brings it back
+// first.
 func (t *Setups) Open(ctx context.Context, now time.Time, after fleet.EnrollmentID, limit int) ([]fleet.SetupFacts, error) {
 	s := t.db.view(ctx)
-	list, err := collect(s, scanSetup, setupSelect+" WHERE su.state IN (?, ?, ?) AND su.enrollment_id > ? AND su.next_at <= ? AND e.state = ? ORDER BY su.enrollment_id LIMIT ?",
+	list, err := collect(s, scanSetup, setupSelect+" WHERE su.state IN (?, ?, ?) AND su.enrollment_id > ? AND su.next_at <= ? AND e.state = ? AND e.host_id <> 0 ORDER BY su.enrollment_id LIMIT ?",
 		int64(fleet.SetupWaiting), int64(fleet.SetupHeld), int64(fleet.SetupReleasing), int64(after), micros(now), int64(fleet.EnrollmentOn), limit)
 	if err != nil {
 		return nil, err
