@@ -155,3 +155,50 @@ func TestAPersonReleasesADeviceWhoseCommandIsGone(t *testing.T) {
 		w.want(e, fleet.SetupDone, "DeviceConfigured")
 	})
 }
+
+func TestARepeatedCheckInBeginsNoSecondSetup(t *testing.T) {
+	each(t, func(w *world) {
+		e := w.waits("A", 0)
+		w.round()
+		w.connects(e)
+		w.round()
+		w.want(e, fleet.SetupDone, "DeviceConfigured")
+		version := w.version(e)
+		w.apply("A", func(f fleet.EnrollmentFacts) fleet.EnrollmentChange {
+			again := *f.Enrollment
+			again.AwaitingConfiguration = true // as it said before it went on
+			return fleet.EnrollmentChange{Enrollment: &again, BeginSetup: true}
+		})
+		w.round()
+		w.connects(e)
+		w.want(e, fleet.SetupDone, "DeviceConfigured")
+		if v := w.version(e); v < version {
+			w.t.Errorf("the version went back from %d to %d", version, v)
+		}
+		w.apply("A", func(f fleet.EnrollmentFacts) fleet.EnrollmentChange {
+			again := *f.Enrollment
+			again.Generation, again.State = again.Generation+1, fleet.EnrollmentPending
+			return fleet.EnrollmentChange{Enrollment: &again, Reset: true}
+		})
+		w.apply("A", func(f fleet.EnrollmentFacts) fleet.EnrollmentChange {
+			again := *f.Enrollment
+			again.State, again.AwaitingConfiguration = fleet.EnrollmentOn, true
+			return fleet.EnrollmentChange{Enrollment: &again, BeginSetup: true}
+		})
+		w.want(e, fleet.SetupWaiting, "DeviceConfigured")
+		if v := w.version(e); v <= version {
+			w.t.Errorf("after a wipe the version is %d, and was %d before", v, version)
+		}
+		w.round()
+		w.connects(e)
+		w.round()
+		w.want(e, fleet.SetupDone, "DeviceConfigured", "DeviceConfigured")
+	})
+}
+
+func (w *world) version(e *fleet.Enrollment) int64 {
+	w.t.Helper()
+	f, err := w.setups.Setup(w.t.Context(), e.HostID)
+	w.ok(err)
+	return f.Setup.Version
+}

@@ -60,14 +60,15 @@ func setupValues(v *fleet.Setup) ([]any, error) {
 // as a power of two.
 const setupVersions = 32
 
-// beginSetup notes that a device waits from now on.
+// beginSetup notes that a device waits from now on. It waits once in a
+// generation: a check-in that is repeated after it went on begins nothing.
 func (s *session) beginSetup(e *fleet.Enrollment) error {
 	row, err := setupValues(&fleet.Setup{EnrollmentID: e.ID, HostID: e.HostID, State: fleet.SetupWaiting, StartedAt: s.db.clock(),
 		Version: e.Generation << setupVersions}) // never one of an earlier enrollment's
 	if err != nil {
 		return err
 	}
-	return s.upsertRows("setups", setupCols, 1, [][]any{row})
+	return s.put("setups", setupCols, [][]any{row}, s.db.dialect.onConflict(setupCols[:1], nil), 0)
 }
 
 // forgetSetup ends what an enrollment waited for: it is off, or began anew.
