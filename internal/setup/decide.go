@@ -16,6 +16,18 @@ import (
 // answered with an error.
 var pauseRelease = backoff.Policy{First: 30 * time.Second, Max: 10 * time.Minute, Factor: 2}
 
+// Pauses between looks at a device of which nothing is new. Its answers to what
+// a setup asked end them.
+const (
+	// restWaiting is for one that waits for its steps for longer than
+	// restAfter; what it then waits for is no matter of seconds.
+	restWaiting = 10 * time.Second
+	restAfter   = time.Minute
+	// restUnanswered is for one that waits for a person, or was told to go on
+	// and is perhaps off.
+	restUnanswered = time.Minute
+)
+
 // maxTries is how often DeviceConfigured is tried. A device that refuses it as
 // often waits for nothing, or for a person.
 const maxTries = 8
@@ -51,7 +63,9 @@ func Decide(f fleet.SetupFacts, settings fleet.SetupSettings, links Links, newUU
 	d.out.Setup.Steps = slices.Clone(f.Setup.Steps)
 	switch f.Setup.State {
 	case fleet.SetupWaiting, fleet.SetupHeld:
-		return d.out, d.wait()
+		err := d.wait()
+		d.rest()
+		return d.out, err
 	case fleet.SetupReleasing:
 		return d.out, d.releasing()
 	case fleet.SetupDone:
@@ -82,6 +96,18 @@ func Release(f fleet.SetupFacts, actor fleet.Actor, newUUID func() string, now t
 	case fleet.SetupDone:
 	}
 	return d.out, fleet.Errorf(fleet.KindConflict, "%s does not wait in Setup Assistant", f.Host.DisplayName())
+}
+
+// rest puts the next look off, unless something was just begun.
+func (d *decision) rest() {
+	s := &d.out.Setup
+	s.NextAt = time.Time{}
+	switch {
+	case s.State == fleet.SetupHeld, s.State == fleet.SetupReleasing && d.out.Release == nil:
+		s.NextAt = d.now.Add(restUnanswered)
+	case s.State == fleet.SetupWaiting && d.now.Sub(s.StartedAt) >= restAfter && d.out.Bootstrap == nil:
+		s.NextAt = d.now.Add(restWaiting)
+	}
 }
 
 func (d *decision) wait() error {
@@ -216,10 +242,10 @@ func (d *decision) release(why string, actor fleet.Actor) error {
 	s := &d.out.Setup
 	s.State, s.Outcome, s.NextAt = fleet.SetupReleasing, why, time.Time{}
 	s.Tries++
+	d.step(fleet.SetupStepRelease, fleet.SetupStepWaiting, "the device is told to go on")
 	if s.Tries > 1 && actor == (fleet.Actor{}) {
 		return nil
 	}
-	d.step(fleet.SetupStepRelease, fleet.SetupStepWaiting, "the device is told to go on")
 	kind := fleet.EventSetupReleased
 	if why == TimedOut {
 		kind = fleet.EventSetupTimedOut
@@ -232,6 +258,13 @@ func (d *decision) release(why string, actor fleet.Actor) error {
 // host that was deleted, and whose device brought it back.
 func (d *decision) lost() bool { return d.f.ReleaseStatus == 0 && !d.f.ReleaseQueued }
 
+// refused tells that the device's last answer was noted as a refusal.
+func (d *decision) refused() bool {
+	return slices.ContainsFunc(d.out.Setup.Steps, func(s fleet.SetupStep) bool {
+		return s.Name == fleet.SetupStepRelease && s.State == fleet.SetupStepFailed
+	})
+}
+
 // releasing looks for the answer to DeviceConfigured.
 func (d *decision) releasing() error {
 	switch {
@@ -241,12 +274,13 @@ func (d *decision) releasing() error {
 	case d.lost():
 		return d.release(d.f.Setup.Outcome, fleet.Actor{})
 	case !d.f.ReleaseStatus.Final():
+		d.rest()
 		return nil
 	}
 	why := firstError(d.f.ReleaseAnswer, d.f.ReleaseStatus)
 	s := &d.out.Setup
 	switch {
-	case s.NextAt.IsZero():
+	case !d.refused():
 		d.step(fleet.SetupStepRelease, fleet.SetupStepFailed, why)
 		s.NextAt = d.now.Add(pauseRelease.Wait(s.Tries))
 		return nil

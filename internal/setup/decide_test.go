@@ -87,9 +87,11 @@ func TestWhatADeviceWaitsFor(t *testing.T) {
 		}, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "", ""},
 		{"it refused, and is told again", time.Hour, func(f *fleet.SetupFacts) {
 			f.Setup.State, f.Setup.Outcome, f.Setup.Tries, f.Setup.NextAt, f.ReleaseStatus, f.ReleaseAnswer = fleet.SetupReleasing, Complete, 1, start.Add(time.Minute), fleet.CommandError, answer(1)
+			f.Setup.Steps = []fleet.SetupStep{{Name: fleet.SetupStepRelease, State: fleet.SetupStepFailed}}
 		}, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "DeviceConfigured", ""},
 		{"it refuses again and again", time.Hour, func(f *fleet.SetupFacts) {
 			f.Setup.State, f.Setup.Outcome, f.Setup.Tries, f.Setup.NextAt, f.ReleaseStatus, f.ReleaseAnswer = fleet.SetupReleasing, Complete, maxTries, start.Add(time.Minute), fleet.CommandError, answer(1)
+			f.Setup.Steps = []fleet.SetupStep{{Name: fleet.SetupStepRelease, State: fleet.SetupStepFailed}}
 		}, fleet.SetupSettings{}, fleet.SetupHeld, Refused, "", "setup_held"},
 		{"it refused, and nobody has looked at it", 48 * time.Hour, func(f *fleet.SetupFacts) {
 			f.Setup.State, f.Setup.Outcome = fleet.SetupHeld, Refused
@@ -131,6 +133,42 @@ func TestAnAnswerAboutThePackageComesLate(t *testing.T) {
 		if err != nil || c.Setup.PackageStatus != want || c.Setup.State != fleet.SetupDone || c.Release != nil {
 			t.Errorf("%v: %+v, %v", status, c.Setup, err)
 		}
+	}
+}
+
+func TestWhenADeviceIsLookedAtAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		after  time.Duration
+		change func(*fleet.SetupFacts)
+		pause  time.Duration
+	}{
+		{"somebody stands in front of it", 10 * time.Second, func(f *fleet.SetupFacts) { f.Pending = 1 }, 0},
+		{"it waits for a while", 2 * time.Minute, func(f *fleet.SetupFacts) { f.Pending = 1 }, restWaiting},
+		{"a person is waited for", time.Hour, func(f *fleet.SetupFacts) { f.Setup.State, f.Setup.Outcome = fleet.SetupHeld, Refused }, restUnanswered},
+		{"it was told just now", time.Hour, func(*fleet.SetupFacts) {}, 0},
+		{"it does not answer", time.Hour, func(f *fleet.SetupFacts) { f.Setup.State, f.ReleaseQueued = fleet.SetupReleasing, true }, restUnanswered},
+		{"it refuses", time.Hour, func(f *fleet.SetupFacts) {
+			f.Setup.State, f.Setup.Tries, f.ReleaseStatus = fleet.SetupReleasing, 1, fleet.CommandError
+		}, pauseRelease.First},
+		{"it went on", time.Hour, func(f *fleet.SetupFacts) { f.Setup.State, f.Awaiting = fleet.SetupHeld, false }, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := waiting()
+			tt.change(&f)
+			now := start.Add(tt.after)
+			c, err := Decide(f, fleet.SetupSettings{Timeout: 24 * time.Hour}, link, uuids(), now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want time.Time
+			if tt.pause > 0 {
+				want = now.Add(tt.pause)
+			}
+			if !c.Setup.NextAt.Equal(want) {
+				t.Errorf("%s, want %s", c.Setup.NextAt, want)
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package setup_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -21,7 +22,9 @@ type world struct {
 	commands    *store.Commands
 	setups      *setup.Service
 	settings    map[fleet.TeamID]fleet.SetupSettings
-	got         []string // what devices acknowledged
+	broken      map[fleet.TeamID]bool // teams whose settings cannot be read
+	got         []string              // what devices acknowledged
+	looks       int                   // at devices
 }
 
 func each(t *testing.T, test func(w *world)) {
@@ -38,13 +41,28 @@ func newWorld(t *testing.T, d store.Dialect) *world {
 	links := func(context.Context) (setup.Links, error) {
 		return func(p *fleet.BootstrapPackage) string { return "https://x/" + p.Token }, nil
 	}
-	w.setups = setup.New(setup.Options{Store: store.NewSetups(w.db), Teams: w, Clock: w.now, Links: links, ItemsPaused: true})
+	w.setups = setup.New(setup.Options{Store: counted{store.NewSetups(w.db), w}, Teams: w, Clock: w.now, Links: links, ItemsPaused: true})
 	return w
+}
+
+// counted counts what rounds read.
+type counted struct {
+	*store.Setups
+	w *world
+}
+
+func (c counted) Open(ctx context.Context, now time.Time, after fleet.EnrollmentID, limit int) ([]fleet.SetupFacts, error) {
+	list, err := c.Setups.Open(ctx, now, after, limit)
+	c.w.looks += len(list)
+	return list, err
 }
 
 func (w *world) now() time.Time { return storetest.Clock()().Add(w.at) }
 
 func (w *world) TeamSettings(_ context.Context, id fleet.TeamID) (fleet.TeamSettings, error) {
+	if w.broken[id] {
+		return fleet.TeamSettings{}, errors.New("broken")
+	}
 	return fleet.TeamSettings{Setup: w.settings[id]}, nil
 }
 
@@ -201,4 +219,59 @@ func (w *world) version(e *fleet.Enrollment) int64 {
 	f, err := w.setups.Setup(w.t.Context(), e.HostID)
 	w.ok(err)
 	return f.Setup.Version
+}
+
+func TestADeviceThatNothingCanBeDecidedAboutKeepsNobodyBehindItWaiting(t *testing.T) {
+	each(t, func(w *world) {
+		w.broken = map[fleet.TeamID]bool{7: true}
+		a, b := w.waits("A", 7), w.waits("B", 0)
+		for range 2 {
+			if err := w.setups.Round(w.t.Context()); err == nil {
+				break
+			}
+		}
+		w.want(b, fleet.SetupReleasing)
+		w.broken = nil
+		w.at += time.Minute
+		for range 2 {
+			w.round()
+		}
+		w.want(a, fleet.SetupReleasing)
+	})
+}
+
+func TestDevicesOfWhichNothingIsNewRest(t *testing.T) {
+	each(t, func(w *world) {
+		w.settings[7] = fleet.SetupSettings{ManualRelease: true}
+		held, told := w.waits("A", 7), w.waits("B", 0)
+		w.round()
+		w.round()
+		w.want(held, fleet.SetupHeld)
+		w.looks = 0
+		w.round()
+		if w.looks != 0 {
+			w.t.Errorf("%d looks at devices that cannot have changed", w.looks)
+		}
+		w.connects(told)
+		w.round()
+		w.want(told, fleet.SetupDone, "DeviceConfigured")
+		delete(w.settings, 7)
+		w.at += time.Minute
+		w.round()
+		w.want(held, fleet.SetupReleasing, "DeviceConfigured")
+	})
+}
+
+func TestAClockThatWasAheadLetsNoDeviceRestForEver(t *testing.T) {
+	each(t, func(w *world) {
+		e := w.waits("A", 0)
+		w.settings[0] = fleet.SetupSettings{ManualRelease: true}
+		w.at = 400 * 24 * time.Hour
+		w.round()
+		w.want(e, fleet.SetupHeld)
+		w.at = time.Hour
+		delete(w.settings, 0)
+		w.round()
+		w.want(e, fleet.SetupReleasing)
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,13 +103,21 @@ func scanSetup(rows *sql.Rows) (fleet.SetupFacts, error) {
 	return f, err
 }
 
+// maxSetupPause is longer than any pause that a setup makes. A time further
+// ahead was written when the clock was wrong.
+const maxSetupPause = time.Hour
+
+var setupsDue = fmt.Sprintf("SELECT enrollment_id FROM setups WHERE state IN (%d, %d, %d) AND enrollment_id > ?",
+	fleet.SetupWaiting, fleet.SetupHeld, fleet.SetupReleasing)
+
 // Open reads the facts of setups that are not done and whose time has come,
 // those after a key in its order. A device whose host was deleted brings it back
 // first.
 func (t *Setups) Open(ctx context.Context, now time.Time, after fleet.EnrollmentID, limit int) ([]fleet.SetupFacts, error) {
 	s := t.db.view(ctx)
-	list, err := collect(s, scanSetup, setupSelect+" WHERE su.state IN (?, ?, ?) AND su.enrollment_id > ? AND su.next_at <= ? AND e.state = ? AND e.host_id <> 0 ORDER BY su.enrollment_id LIMIT ?",
-		int64(fleet.SetupWaiting), int64(fleet.SetupHeld), int64(fleet.SetupReleasing), int64(after), micros(now), int64(fleet.EnrollmentOn), limit)
+	list, err := collect(s, scanSetup, setupSelect+" JOIN ("+setupsDue+" AND next_at <= ? UNION ALL "+setupsDue+" AND next_at > ?) due ON due.enrollment_id = su.enrollment_id"+
+		" WHERE e.state = ? AND e.host_id <> 0 ORDER BY su.enrollment_id LIMIT ?",
+		int64(after), micros(now), int64(after), micros(now.Add(maxSetupPause)), int64(fleet.EnrollmentOn), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -230,6 +239,50 @@ func (s *session) setupPackages(list []fleet.SetupFacts) error {
 		}
 	}
 	return nil
+}
+
+// Rest notes when to look at setups again, but for those that changed since
+// their facts were read.
+func (t *Setups) Rest(ctx context.Context, setups []fleet.Setup) error {
+	until := map[int64][][2]int64{}
+	for _, v := range setups {
+		until[micros(v.NextAt)] = append(until[micros(v.NextAt)], [2]int64{int64(v.EnrollmentID), v.Version})
+	}
+	err := t.db.update(ctx, func(s *session) error {
+		for at, keys := range until {
+			ids := make([]any, 0, len(keys))
+			for _, k := range keys {
+				ids = append(ids, k[0])
+			}
+			in, args := inList(ids)
+			same, versions := s.db.dialect.inPairs(keys)
+			if err := s.exec("UPDATE setups SET next_at = ? WHERE enrollment_id IN "+in+" AND (enrollment_id, version) IN "+same,
+				slices.Concat([]any{at}, args, versions)...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("let setups rest: %w", err)
+	}
+	return nil
+}
+
+// setupsAnswered ends the pauses of setups whose devices answered. What was
+// decided before is decided again.
+func (s *session) setupsAnswered(reports []*exchange) error {
+	var keys []any
+	for _, x := range reports {
+		if x.known && !x.out.Keep && x.target.Command.Purpose == fleet.CommandSetup {
+			keys = append(keys, int64(x.enrollment))
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	in, args := inList(keys)
+	return s.exec("UPDATE setups SET next_at = 0, version = version + 1 WHERE enrollment_id IN "+in, args...)
 }
 
 // Save writes a decision with its commands and events, unless the setup
