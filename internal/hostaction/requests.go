@@ -268,9 +268,8 @@ func (s *Service) rotate(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// Sweep drops requests that ended and secrets that were archived long ago, and sealed fields of commands that
-// nobody needs any more.
-func (s *Service) Sweep(ctx context.Context) error {
-	now := s.o.Clock()
+// Sweep drops requests that ended and secrets that were archived long before the
+// time, and sealed fields of commands that nobody needs any more.
+func (s *Service) Sweep(ctx context.Context, now time.Time) error {
 	return errors.Join(s.o.Store.DeleteRequests(ctx, now.Add(-requestLife)), s.o.Store.DropArchived(ctx, now.Add(-archiveLife)), s.o.Store.Sweep(ctx))
 }

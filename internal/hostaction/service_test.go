@@ -128,7 +128,7 @@ func TestWhatAHeldWipeSaysIsKeptUntilItIsApproved(t *testing.T) {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	// Nothing goes in the meantime, the clean-up included.
-	if err := b.Sweep(t.Context()); err != nil {
+	if err := b.Sweep(t.Context(), b.now); err != nil {
 		t.Fatal(err)
 	}
 	done, err := b.Decide(t.Context(), admin(2, "Bob"), r.Held.UUID, fleet.ActionDone)
