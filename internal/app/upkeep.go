@@ -20,6 +20,10 @@ const (
 	// challengeLife is how long a spent or expired challenge is kept for
 	// devices that repeat their request.
 	challengeLife = 7 * 24 * time.Hour
+	// identityLife and otaLife are how long identities are kept that expired
+	// and that no enrollment needs, the latter those of over-the-air enrollment.
+	identityLife = 90 * 24 * time.Hour
+	otaLife      = 24 * time.Hour
 	// sweepStep bounds how far one clean-up goes: should the clock be wrong,
 	// what is old by it is not old.
 	sweepStep = 24 * time.Hour
@@ -58,8 +62,9 @@ func (a *App) cleanup(ctx context.Context) error {
 	}
 	_, sessions := a.access.Sweep(ctx)
 	_, challenges := store.NewIdentities(a.db).DeleteExpiredChallenges(ctx, now.Add(-challengeLife))
+	_, identities := store.NewIdentities(a.db).DeleteExpired(ctx, now.Add(-identityLife), now.Add(-otaLife))
 	_, commands := store.NewCommands(a.db).DeleteOld(ctx, now.Add(-commandLife))
 	items := store.NewItems(a.db).DeleteGone(ctx, now.Add(-goneLife).UnixMicro())
 	software := store.NewSoftware(a.db).DeleteUnused(ctx, now)
-	return errors.Join(append(a.sweepAll(ctx, now), sessions, challenges, commands, items, software)...)
+	return errors.Join(append(a.sweepAll(ctx, now), sessions, challenges, identities, commands, items, software)...)
 }
