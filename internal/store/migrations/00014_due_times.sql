@@ -7,3 +7,6 @@ CREATE TABLE sweep_clock (
 	id {{.ID}} NOT NULL PRIMARY KEY,
 	swept_at {{.Int}} NOT NULL
 ){{.Opts}};
+
+-- Until when somebody carries a request out; another takes it up after that.
+ALTER TABLE action_requests ADD COLUMN lease_until {{.Int}} NOT NULL DEFAULT 0;
