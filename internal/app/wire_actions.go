@@ -34,10 +34,10 @@ func (a *App) wireActions(org *settings.Service, lifecycle *enroll.Lifecycle) *h
 }
 
 // sweepAll runs what the capabilities themselves clean up.
-func (a *App) sweepAll(ctx context.Context) []error {
+func (a *App) sweepAll(ctx context.Context, now time.Time) []error {
 	errs := make([]error, 0, len(a.sweep))
 	for _, sweep := range a.sweep {
-		errs = append(errs, sweep(ctx))
+		errs = append(errs, sweep(ctx, now))
 	}
 	return errs
 }

@@ -36,7 +36,7 @@ func TestThePINOfALockedMacIsNotDeletedWithItsHost(t *testing.T) {
 	if _, err := store.NewHosts(b.db).Delete(ctx, b.hosts[0], nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Sweep(ctx); err != nil {
+	if err := b.Sweep(ctx, b.now); err != nil {
 		t.Fatal(err)
 	}
 	list, err := b.Archived(ctx, person(2, "Bob"), "S-0")
@@ -55,7 +55,7 @@ func TestThePINOfALockedMacIsNotDeletedWithItsHost(t *testing.T) {
 		t.Errorf("of no device: %v", err)
 	}
 	b.now = b.now.Add(181 * 24 * time.Hour)
-	if err := b.Sweep(ctx); err != nil {
+	if err := b.Sweep(ctx, b.now); err != nil {
 		t.Fatal(err)
 	}
 	if list, err := b.Archived(ctx, person(2, "Bob"), "S-0"); err != nil || len(list) != 0 {
@@ -116,7 +116,7 @@ func TestAMacThatEnrolledAgainIsGivenItsNextPasswordWithTheLast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Sweep(ctx); err != nil {
+	if err := b.Sweep(ctx, b.now); err != nil {
 		t.Fatal(err)
 	}
 	if second := rotate(); second["CurrentPassword"] != first || second["NewPassword"] == first {

@@ -12,7 +12,7 @@ import (
 )
 
 var requestCols = []string{"id", "uuid", "kind", "phase", "hosts", "targets", "actor_kind", "actor_id", "actor_name", "actor_email",
-	"address", "decided_by", "decided_name", "decided_email", "created_at", "due_at", "decided_at", "detail"}
+	"address", "decided_by", "decided_name", "decided_email", "created_at", "due_at", "decided_at", "detail", "lease_until"}
 
 var requestSelect = "SELECT " + strings.Join(requestCols, ", ") + " FROM action_requests"
 
@@ -41,7 +41,7 @@ func (s *session) putActionRequest(r *fleet.ActionRequest) error {
 	values := []any{int64(r.ID), r.UUID, int64(r.Kind), int64(r.Phase), r.Hosts, targets,
 		int64(r.Actor.Kind), int64(r.Actor.UserID), clip(r.Actor.Name, 255), clip(r.Actor.Email, 255), clip(r.Actor.Address, 100),
 		int64(r.DecidedBy.UserID), clip(r.DecidedBy.Name, 255), clip(r.DecidedBy.Email, 255),
-		micros(r.CreatedAt), micros(r.DueAt), micros(r.DecidedAt), clip(r.Detail, 1024)}
+		micros(r.CreatedAt), micros(r.DueAt), micros(r.DecidedAt), clip(r.Detail, 1024), micros(r.LeaseUntil)}
 	if err := s.put("action_requests", requestCols, [][]any{values}, s.db.dialect.onConflict(requestCols[:1], requestCols[3:]), 1); err != nil {
 		return fmt.Errorf("write request: %w", err)
 	}
@@ -50,13 +50,13 @@ func (s *session) putActionRequest(r *fleet.ActionRequest) error {
 
 func scanRequest(rows *sql.Rows) (r fleet.ActionRequest, err error) {
 	var targets []byte
-	var created, due, decided int64
+	var created, due, decided, lease int64
 	err = rows.Scan(&r.ID, &r.UUID, &r.Kind, &r.Phase, &r.Hosts, &targets, &r.Actor.Kind, &r.Actor.UserID, &r.Actor.Name, &r.Actor.Email,
-		&r.Actor.Address, &r.DecidedBy.UserID, &r.DecidedBy.Name, &r.DecidedBy.Email, &created, &due, &decided, &r.Detail)
+		&r.Actor.Address, &r.DecidedBy.UserID, &r.DecidedBy.Name, &r.DecidedBy.Email, &created, &due, &decided, &r.Detail, &lease)
 	if err != nil {
 		return r, err
 	}
-	r.CreatedAt, r.DueAt, r.DecidedAt = timeOf(created), timeOf(due), timeOf(decided)
+	r.CreatedAt, r.DueAt, r.DecidedAt, r.LeaseUntil = timeOf(created), timeOf(due), timeOf(decided), timeOf(lease)
 	if r.DecidedBy.UserID != 0 {
 		r.DecidedBy.Kind = fleet.ActorUser
 	}

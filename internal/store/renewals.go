@@ -99,6 +99,10 @@ func (r *Renewals) OfHost(ctx context.Context, host fleet.HostID) (*fleet.Renewa
 	return &list[0], nil
 }
 
+// maxRenewalPause is longer than any pause of a renewal. A time further ahead
+// was written when the clock was wrong.
+const maxRenewalPause = 8 * 24 * time.Hour
+
 // Due returns up to limit renewals that are to be looked at.
 func (r *Renewals) Due(ctx context.Context, now time.Time, limit int) ([]fleet.RenewalFacts, error) {
 	list, err := collect(r.db.view(ctx), func(rows *sql.Rows) (fleet.RenewalFacts, error) {
@@ -111,8 +115,8 @@ func (r *Renewals) Due(ctx context.Context, now time.Time, limit int) ([]fleet.R
 		return f, err
 	}, fmt.Sprintf("SELECT "+renewalFactCols+", r.identity_id, r.waiting, r.attempts, r.asked_at, r.deadline, r.due_at, r.fault, r.acknowledged,"+
 		" COALESCE((SELECT MAX(q.sends) FROM command_queue q JOIN commands c ON c.id = q.command_id WHERE q.enrollment_id = r.enrollment_id AND c.purpose = %d), 0)"+
-		" FROM renewals r JOIN enrollments e ON e.id = r.enrollment_id WHERE r.due_at <= ? ORDER BY r.due_at, r.enrollment_id LIMIT ?", fleet.CommandRenew),
-		micros(now), limit)
+		" FROM renewals r JOIN enrollments e ON e.id = r.enrollment_id WHERE (r.due_at <= ? OR r.due_at > ?) ORDER BY r.due_at, r.enrollment_id LIMIT ?", fleet.CommandRenew),
+		micros(now), micros(now.Add(maxRenewalPause)), limit)
 	if err != nil {
 		return nil, fmt.Errorf("find renewals to look at: %w", err)
 	}
