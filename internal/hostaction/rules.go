@@ -55,14 +55,12 @@ func decide(kind fleet.ActionKind, h *fleet.ActionHost) (step, *fleet.Error) {
 	return stepNone, nil
 }
 
-// leavable refuses hosts that would not hear of it, or that something is on its
-// way to which leaving takes back.
+// leavable refuses hosts that would not hear of it. What is pending ends with
+// the enrollment: a device that never answers could not be let go otherwise.
 func leavable(h *fleet.ActionHost) *fleet.Error {
 	switch {
 	case h.State != fleet.EnrollmentOn && h.State != fleet.EnrollmentPending:
 		return fault(h, fleet.KindConflict, "is not enrolled in MDM")
-	case h.Action.Pending != fleet.PendingNone:
-		return pending(h)
 	case h.Action.Status == fleet.DeviceLocked:
 		return fault(h, fleet.KindConflict, "is locked: unlock it first, it obeys nobody any more once it is unenrolled")
 	}

@@ -87,7 +87,7 @@ func TestWhatAnActionDoesToAHost(t *testing.T) {
 		{"once", fleet.ActionUnenroll, with(mac, func(h *fleet.ActionHost) { h.State = fleet.EnrollmentLeaving }), 0, fleet.KindConflict},
 		{"not of a locked Mac, which would not hear of it", fleet.ActionUnenroll, locked(mac), 0, fleet.KindConflict},
 		{"nor of a lost phone", fleet.ActionUnenroll, locked(phone), 0, fleet.KindConflict},
-		{"nor while something else is on its way", fleet.ActionUnenroll, status(phone, 0, fleet.PendingWipe), 0, fleet.KindInvalid},
+		{"what is pending ends with it", fleet.ActionUnenroll, status(phone, 0, fleet.PendingWipe), stepNone, ok},
 		{"deleting is done elsewhere", fleet.ActionDelete, with(mac, func(h *fleet.ActionHost) { h.State = fleet.EnrollmentOff }), stepNone, ok},
 		{"but not of a locked Mac", fleet.ActionDelete, locked(mac), 0, fleet.KindConflict},
 		{"nor of one that is to be locked", fleet.ActionDelete, status(mac, 0, fleet.PendingLock), 0, fleet.KindConflict},
