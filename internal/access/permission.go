@@ -19,8 +19,8 @@ const (
 	HostsRead  Permission = "hosts:read" // one host, found by its name
 	HostsWrite Permission = "hosts:write"
 
-	// CommandsRead shows commands and answers; CommandsRun sends them, and
-	// turning MDM off is one of them.
+	// CommandsRead shows commands and answers; CommandsRun sends those that do
+	// not what ActionsRun is for.
 	CommandsRead Permission = "commands:read"
 	CommandsRun  Permission = "commands:run"
 
@@ -54,8 +54,8 @@ const (
 	ProfilesWrite  Permission = "profiles:write"
 	ProfilesResend Permission = "profiles:resend"
 
-	// ActionsRun locks, unlocks, wipes and the like, and takes such requests
-	// back; ActionsReveal shows PINs, passwords and codes that open hosts.
+	// ActionsRun locks, unlocks, wipes, unenrolls and the like, and takes such
+	// requests back; ActionsReveal shows PINs, passwords and codes that open hosts.
 	ActionsRun    Permission = "actions:run"
 	ActionsReveal Permission = "actions:reveal"
 	// ApprovalsRead shows requests that wait; ApprovalsWrite decides about those

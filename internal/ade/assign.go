@@ -13,7 +13,7 @@ import (
 const MaxChunk = 1000
 
 // pauseFailed is the pause of a device for which assigning failed.
-var pauseFailed = backoff.Policy{First: time.Hour, Max: 24 * time.Hour, Factor: 2}
+var pauseFailed = backoff.Policy{First: time.Hour, Max: pauseLongest, Factor: 2}
 
 // pauseSettle is the pause after a success: should Apple go on to report
 // another profile, we do not fight it at every round.
@@ -24,7 +24,7 @@ const pauseSettle = 5 * time.Minute
 // by the same rule.
 func NeedsProfile(r fleet.DEPRecord, now time.Time) bool {
 	_, managed := r.Device.Platform()
-	waiting := now.Before(r.Assign.NextAt)
+	waiting := waits(now, r.Assign.NextAt)
 	switch {
 	case !r.DeletedAt.IsZero() || !managed || r.Want == "" || r.Device.Profile() == r.Want:
 		return false

@@ -42,6 +42,9 @@ func TestWhoNeedsAProfile(t *testing.T) {
 		{"one throttled until now", func(r *fleet.DEPRecord) {
 			r.Assign = fleet.DEPAssignment{Tried: "O", Result: fleet.DEPThrottled, NextAt: now}
 		}, true},
+		{"one throttled by a clock that was ahead", func(r *fleet.DEPRecord) {
+			r.Assign = fleet.DEPAssignment{Tried: "P", Result: fleet.DEPThrottled, NextAt: now.Add(pauseLongest + time.Second)}
+		}, true},
 		{"one held", func(r *fleet.DEPRecord) {
 			r.Assign = fleet.DEPAssignment{Tried: "O", Result: fleet.DEPNotAccessible, Held: true}
 		}, false},

@@ -22,8 +22,14 @@ const (
 	fullEvery = 24 * time.Hour
 	// pauseDefault is for an answer that asks to wait and says not how long.
 	pauseDefault = time.Minute
-	pauseLongest = 24 * time.Hour
+	pauseLongest = fleet.DEPLongestPause
 )
+
+// waits tells that a pause is not over. One that ends further ahead than any
+// pause lasts was begun when the clock was wrong.
+func waits(now, until time.Time) bool {
+	return now.Before(until) && until.Sub(now) <= pauseLongest
+}
 
 // stuck is the error of a page that gives the cursor that was sent, and says
 // that there is more.
@@ -31,7 +37,7 @@ const stuck = "Apple gave the same cursor again"
 
 // prepare begins a full fetch when one is due.
 func prepare(s fleet.DEPSync, now time.Time) fleet.DEPSync {
-	if s.Phase == fleet.DEPFollow && now.Sub(s.FullAt) >= fullEvery {
+	if s.Phase == fleet.DEPFollow && now.Sub(s.FullAt).Abs() >= fullEvery {
 		return Restarted(s)
 	}
 	return s

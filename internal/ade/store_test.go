@@ -168,7 +168,7 @@ func TestDueIsTheRule(t *testing.T) {
 				for _, status := range []string{"assigned", "removed"} {
 					for _, tried := range []string{"", "PADS", "OTHERS"} {
 						for result := fleet.DEPNotTried; result <= fleet.DEPThrottled; result++ {
-							for _, next := range []time.Duration{-time.Second, 0, time.Second} {
+							for _, next := range []time.Duration{-time.Second, 0, time.Second, pauseLongest, pauseLongest + time.Second} {
 								for _, held := range []bool{false, true} {
 									n++
 									r := fleet.DEPRecord{Device: fleet.DEPDevice{Serial: fmt.Sprintf("S%05d", n), Family: family, ProfileUUID: profile, ProfileStatus: status},

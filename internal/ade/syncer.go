@@ -82,7 +82,7 @@ func (s *Syncer) Round(ctx context.Context, token fleet.ServerTokenID) error {
 	if err := s.house(ctx, token); err != nil {
 		return err
 	}
-	if s.clock().Before(state.NextAt) {
+	if waits(s.clock(), state.NextAt) {
 		return nil
 	}
 	if err = s.profiles.Define(ctx, token); err != nil {
@@ -103,7 +103,7 @@ func (s *Syncer) read(ctx context.Context, token fleet.ServerTokenID) (fleet.DEP
 		return state, fmt.Errorf("read the state of server token %d: %w", token, err)
 	}
 	for range maxSteps {
-		if s.clock().Before(state.NextAt) {
+		if waits(s.clock(), state.NextAt) {
 			return state, nil
 		}
 		var again bool

@@ -233,6 +233,21 @@ func TestAssigningWaitsWhenTheTokenMust(t *testing.T) {
 	}
 }
 
+func TestAClockThatWasAheadStopsNoSync(t *testing.T) {
+	s := newStand(t, 4)
+	right := s.clock.at
+	s.clock.at = right.Add(400 * 24 * time.Hour)
+	s.round() // reads the whole list
+	s.apple.faults = []error{&fleet.DEPError{Kind: fleet.DEPTooMany, RetryAfter: 3 * time.Minute}}
+	s.round()
+	s.clock.at = right
+	s.apple.devices["S00001"].here = false // and the log does not say so
+	s.round()
+	if s.apple.calls == 0 || s.store.records["S00001"].DeletedAt.IsZero() {
+		t.Errorf("%d calls, %+v", s.apple.calls, s.store.sync)
+	}
+}
+
 func TestWhoeverMovedTheCursorFirstWins(t *testing.T) {
 	for name, change := range map[string]func(*fleet.DEPSync){
 		"cursor": func(s *fleet.DEPSync) { s.Cursor = "elsewhere" },

@@ -66,7 +66,7 @@ type App struct {
 	caKey    func() (*rsa.PrivateKey, error) // for an authority that is to be made
 	runner   *jobs.Runner
 	closers  []func()
-	sweep    []func(context.Context) error // of capabilities, hourly
+	sweep    []func(ctx context.Context, now time.Time) error // of capabilities, hourly
 	draining atomic.Bool
 }
 

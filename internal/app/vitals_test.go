@@ -250,6 +250,12 @@ func TestTheCleanupShortensTheEventLog(t *testing.T) {
 	}
 	s.ahead.Add(int64((fleet.DefaultLogDays + 1) * 24 * time.Hour))
 	s.run("cleanup")
+	if n := s.rows()["events"]; n != before {
+		t.Errorf("%d of %d entries are left when the clock jumps", n, before)
+	}
+	for range fleet.DefaultLogDays + 1 {
+		s.run("cleanup")
+	}
 	if n := s.rows()["events"]; n != 0 {
 		t.Errorf("%d of %d entries are left after %d days", n, before, fleet.DefaultLogDays+1)
 	}

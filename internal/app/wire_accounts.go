@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/muster-mdm/muster/internal/apple"
 	"github.com/muster-mdm/muster/internal/enroll"
@@ -12,7 +13,9 @@ import (
 // accountTokens are those of account-driven enrollment, swept.
 func (a *App) accountTokens() *store.AccountTokens {
 	tokens := store.NewAccountTokens(a.db)
-	a.sweep = append(a.sweep, func(ctx context.Context) error { return tokens.DeleteExpired(ctx, a.clock().Add(-challengeLife)) })
+	a.sweep = append(a.sweep, func(ctx context.Context, now time.Time) error {
+		return tokens.DeleteExpired(ctx, now.Add(-challengeLife))
+	})
 	return tokens
 }
 

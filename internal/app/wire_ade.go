@@ -61,7 +61,7 @@ func (a *App) wireADE(org *settings.Service, issuer *enroll.Issuer, teams *inven
 	}
 	admission := enroll.NewAdmission(issuer, devices, teamSettings{org, teams})
 	packages := bootstrap.New(store.NewPackages(a.db), org, a.clock, int64(a.config.Limits.PackageBytes))
-	a.sweep = append(a.sweep, packages.Sweep)
+	a.sweep = append(a.sweep, func(ctx context.Context, _ time.Time) error { return packages.Sweep(ctx) })
 	return &adeParts{tokens: tokens, assistants: assistants, setup: apple.NewSetup(admission, trusted, a.clock), setups: a.wireSetup(org, teams), packages: packages, trusted: trusted}, nil
 }
 

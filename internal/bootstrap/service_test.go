@@ -229,6 +229,19 @@ func TestWhatIsNotTakenLeavesNothing(t *testing.T) {
 	})
 }
 
+func TestAnEmptyPackageIsRefused(t *testing.T) {
+	eachShelf(t, func(t *testing.T, s *shelf) {
+		id, err := s.store.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.store.Finish(t.Context(), &fleet.BootstrapPackage{ID: id, Name: "tools.pkg", Token: "t"}, nil)
+		if fleet.KindOf(err) != fleet.KindInvalid {
+			t.Error(err)
+		}
+	})
+}
+
 func TestUploadsThatNobodyEndedAreSwept(t *testing.T) {
 	eachShelf(t, func(t *testing.T, s *shelf) {
 		ctx := t.Context()

@@ -247,15 +247,15 @@ func TestCommandsAreSentWithAnIdentifierOfTheirOwn(t *testing.T) {
 	} {
 		path := b.file(name+".plist", plist)
 		out := b.ok("mdm", "run-command", "--hosts", "C02ABC", "--payload", path)
-		if !strings.Contains(out, "muster get mdm-command-results --id=cmd-1") {
+		if !strings.Contains(out, "muster get mdm-command-results --id=cmd-2") {
 			t.Errorf("%s: %s", name, out)
 		}
 		sent := string(b.commands.Raw)
 		if strings.Count(sent, "<key>CommandUUID</key>") != 1 || strings.Contains(sent, "fixed") || !strings.HasSuffix(sent, "</dict></plist>") {
 			t.Errorf("%s: sent %s", name, sent)
 		}
-		if len(b.commands.UUIDs) != 1 || b.commands.UUIDs[0] != "UDID-7" {
-			t.Errorf("%s: to %v", name, b.commands.UUIDs)
+		if len(b.commands.IDs) != 1 || b.commands.IDs[0] != 7 {
+			t.Errorf("%s: to %v", name, b.commands.IDs)
 		}
 	}
 	path := b.file("c.plist", restartPlist)

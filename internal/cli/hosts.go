@@ -122,7 +122,7 @@ func findHost(ctx context.Context, connection *client.Client, name string) (apiv
 	case http.StatusNotFound:
 		return host, fmt.Errorf("host %q: %w\nHosts are named by serial number, UUID or host name; list them with: muster get hosts", name, err)
 	case http.StatusConflict:
-		return host, fmt.Errorf("host %q: %w\nUse the serial number or UUID", name, err)
+		return host, fmt.Errorf("host %q: %w", name, err)
 	}
 	if err != nil {
 		return host, fmt.Errorf("host %q: %w", name, err)

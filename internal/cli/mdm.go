@@ -50,7 +50,7 @@ func (c *cli) runCommandCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			out, err := connection.RunCommand(cmd.Context(), raw, targets)
+			out, err := connection.RunCommandByID(cmd.Context(), raw, targets)
 			if err != nil {
 				return err
 			}
@@ -135,8 +135,9 @@ func withCommandUUID(raw []byte, uuid string) []byte {
 }
 
 // enrolledHosts resolves names to UUIDs of enrolled hosts of one platform.
-func (c *cli) enrolledHosts(ctx context.Context, connection *client.Client, names []string) ([]string, error) {
-	var uuids, off []string
+func (c *cli) enrolledHosts(ctx context.Context, connection *client.Client, names []string) ([]int64, error) {
+	var ids []int64
+	var off []string
 	families := map[string]string{} // family to a host of it
 	for i, name := range names {
 		c.progress(i, len(names), "Looking up hosts")
@@ -153,7 +154,7 @@ func (c *cli) enrolledHosts(ctx context.Context, connection *client.Client, name
 			family = "windows"
 		}
 		families[family] = name
-		uuids = append(uuids, host.UUID)
+		ids = append(ids, host.ID)
 	}
 	c.progress(len(names), len(names), "Looking up hosts")
 	if len(off) > 0 {
@@ -162,7 +163,7 @@ func (c *cli) enrolledHosts(ctx context.Context, connection *client.Client, name
 	if len(families) > 1 {
 		return nil, fmt.Errorf("a command is for one platform, but %s is Windows and %s is not; nothing was sent", families["windows"], families["apple"])
 	}
-	return uuids, nil
+	return ids, nil
 }
 
 // showSent prints the command and how to see what comes of it.

@@ -66,12 +66,15 @@ func NewService(commands Commands, targets Targets, hosts HostFinder, brake Brak
 // Run sends a command to hosts named by UUID. All hosts must exist, be
 // enrolled, and be of one platform family; otherwise nothing is sent. It
 // returns the UUIDs of hosts that left in the meantime.
-func (s *Service) Run(ctx context.Context, actor fleet.Actor, hostUUIDs []string, raw []byte) (fleet.Command, []string, error) {
+func (s *Service) Run(ctx context.Context, sender fleet.Sender, hostUUIDs []string, raw []byte) (fleet.Command, []string, error) {
 	uuids := slices.Clone(hostUUIDs)
 	slices.Sort(uuids)
 	uuids = slices.Compact(uuids)
 	if err := checkCount(len(uuids), "host_uuids"); err != nil {
 		return fleet.Command{}, nil, err
+	}
+	if uuids[0] == "" {
+		return fleet.Command{}, nil, fleet.FieldErrorf(fleet.KindInvalid, "host_uuids", "has an empty UUID, which names no host")
 	}
 	targets, err := s.targets.Targets(ctx, uuids)
 	if err != nil {
@@ -90,11 +93,11 @@ func (s *Service) Run(ctx context.Context, actor fleet.Actor, hostUUIDs []string
 	if len(missing) > 0 {
 		return fleet.Command{}, nil, fleet.FieldErrorf(fleet.KindNotFound, "host_uuids", "there is no host with UUID %s", some(missing))
 	}
-	return s.run(ctx, actor, targets, raw)
+	return s.run(ctx, sender, targets, raw)
 }
 
 // RunByID is Run for hosts named by key.
-func (s *Service) RunByID(ctx context.Context, actor fleet.Actor, hostIDs []fleet.HostID, raw []byte) (fleet.Command, []string, error) {
+func (s *Service) RunByID(ctx context.Context, sender fleet.Sender, hostIDs []fleet.HostID, raw []byte) (fleet.Command, []string, error) {
 	wanted := slices.Clone(hostIDs)
 	slices.Sort(wanted)
 	wanted = slices.Compact(wanted)
@@ -114,7 +117,7 @@ func (s *Service) RunByID(ctx context.Context, actor fleet.Actor, hostIDs []flee
 		}
 		return fleet.Command{}, nil, fleet.FieldErrorf(fleet.KindNotFound, "host_ids", "there is no host with id %s", some(missing))
 	}
-	return s.run(ctx, actor, targets, raw)
+	return s.run(ctx, sender, targets, raw)
 }
 
 func checkCount(n int, field string) error {
@@ -135,7 +138,7 @@ func some(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), len(names)-maxNamed)
 }
 
-func (s *Service) run(ctx context.Context, actor fleet.Actor, targets []fleet.Target, raw []byte) (fleet.Command, []string, error) {
+func (s *Service) run(ctx context.Context, sender fleet.Sender, targets []fleet.Target, raw []byte) (fleet.Command, []string, error) {
 	if err := checkTargets(targets); err != nil {
 		return fleet.Command{}, nil, err
 	}
@@ -143,16 +146,16 @@ func (s *Service) run(ctx context.Context, actor fleet.Actor, targets []fleet.Ta
 	if err != nil {
 		return fleet.Command{}, nil, fleet.FieldErrorf(fleet.KindUnsupported, "command", "not a command that Apple devices understand: %v", err)
 	}
-	if err := s.admit(ctx, actor, decoded, targets); err != nil {
+	if err := s.admit(ctx, sender, decoded, targets); err != nil {
 		return fleet.Command{}, nil, err
 	}
 	cmd := fleet.Command{UUID: decoded.UUID, RequestType: decoded.RequestType, Platform: fleet.PlatformDarwin,
-		Purpose: fleet.CommandCustom, Body: decoded.Raw, CreatedAt: s.clock(), CreatedBy: actor}
+		Purpose: fleet.CommandCustom, Body: decoded.Raw, CreatedAt: s.clock(), CreatedBy: sender.Actor}
 	details, err := json.Marshal(map[string]any{"command_uuid": cmd.UUID, "request_type": cmd.RequestType, "hosts": len(targets)})
 	if err != nil {
 		return fleet.Command{}, nil, err
 	}
-	event := fleet.Event{Kind: fleet.EventCommandEnqueued, At: s.clock(), Actor: actor, Details: details}
+	event := fleet.Event{Kind: fleet.EventCommandEnqueued, At: s.clock(), Actor: sender.Actor, Details: details}
 	if len(targets) == 1 {
 		event.HostID, event.EnrollmentID = targets[0].Host.ID, targets[0].EnrollmentID
 	}
@@ -170,18 +173,42 @@ func (s *Service) run(ctx context.Context, actor fleet.Actor, targets []fleet.Ta
 	return cmd, failed, nil
 }
 
-// admit takes commands through the brake that are actions under another name.
-func (s *Service) admit(ctx context.Context, actor fleet.Actor, cmd *mdmcmd.Command, targets []fleet.Target) error {
+// admit refuses commands that are actions under another name to whoever may not
+// act and on devices that belong to a person, and takes them through the brake.
+func (s *Service) admit(ctx context.Context, sender fleet.Sender, cmd *mdmcmd.Command, targets []fleet.Target) error {
+	if !actsOnHosts(cmd) {
+		return nil
+	}
+	if !sender.MayAct {
+		return fleet.FieldErrorf(fleet.KindForbidden, "command", "a %s does what the actions on hosts do, which your role may not", cmd.RequestType)
+	}
 	kind := actionOf(cmd)
 	if kind == 0 {
 		return nil
 	}
+	var personal []string
 	hosts := make([]fleet.HostID, 0, len(targets))
 	for _, t := range targets {
 		hosts = append(hosts, t.Host.ID)
+		if t.Host.MDM == fleet.MDMPersonal {
+			personal = append(personal, hostName(t.Host))
+		}
 	}
-	_, err := s.brake.Admit(ctx, actor, kind, hosts, true)
+	if len(personal) > 0 && kind != fleet.ActionUnenroll {
+		return fleet.FieldErrorf(fleet.KindInvalid, "host_uuids", "a %s is not for devices that belong to a person, as %s: only the organization's own can be locked or wiped",
+			cmd.RequestType, some(personal))
+	}
+	_, err := s.brake.Admit(ctx, sender.Actor, kind, hosts, true)
 	return err
+}
+
+// actsOnHosts tells whether there is an action that does what a command does.
+func actsOnHosts(cmd *mdmcmd.Command) bool {
+	switch cmd.RequestType {
+	case "DisableLostMode", "DeviceLocation", "PlayLostModeSound", "ClearPasscode", "SetRecoveryLock", "ActivationLockBypassCode", "ClearActivationLockBypassCode":
+		return true
+	}
+	return actionOf(cmd) != 0
 }
 
 // actionOf is the action that a command is; 0: none that the brake watches.

@@ -320,6 +320,8 @@ func (l *Lifecycle) turnOn(c *fleet.EnrollmentChange, f fleet.EnrollmentFacts, e
 	default:
 		h.HardwareSerial, h.HardwareModel = e.Serial, e.Model
 	}
+	// A record that waited for its device had none.
+	h.UUID = fleet.EnrollmentKey{Channel: e.Channel, ID: e.Key}.DeviceID()
 	h.MDM.Status = statusOf(e)
 	h.MDM.ServerURL, h.MDM.EnrolledAt, h.MDM.UnenrolledAt = e.ServerURL, now, time.Time{}
 	h.RefetchAt = time.Time{} // what was asked before went with the queue

@@ -641,3 +641,53 @@ func TestADeviceOfADeletedTeamEnrollsWithoutATeam(t *testing.T) {
 		}
 	}
 }
+
+// An assigned device whose host was deleted finds a record that waits for it,
+// without a UUID: it becomes that host whole.
+func TestARecordThatWaitedGetsItsDevicesUUID(t *testing.T) {
+	ctx := context.Background()
+	for name, back := range map[string]func(*bench) error{
+		"by a poll": func(b *bench) error { return b.Revive(ctx, key) },
+		"when it is asked to leave again": func(b *bench) error {
+			_, err := b.enrollments.Apply(ctx, fleet.CheckinLookup{Key: key}, func(f fleet.EnrollmentFacts) (fleet.EnrollmentChange, error) {
+				e := *f.Enrollment
+				e.State = fleet.EnrollmentLeaving
+				return fleet.EnrollmentChange{Enrollment: &e}, nil
+			})
+			b.ok(err)
+			return b.Revive(ctx, key)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.ok(b.Authenticate(ctx, b.identityOf(fleet.Admission{Kind: fleet.EnrollmentADE, Serial: serial}), authenticate()))
+			b.ok(b.TokenUpdate(ctx, token(key)))
+			if _, err := b.hosts.Delete(ctx, b.host().ID, nil); err != nil {
+				t.Fatal(err)
+			}
+			waiting := fleet.Host{HardwareSerial: serial, Platform: fleet.PlatformDarwin, MDM: fleet.HostMDM{Status: fleet.MDMPending}}
+			other := fleet.EnrollmentKey{Channel: fleet.ChannelDevice, ID: "tmp"}
+			_, err := b.enrollments.Apply(ctx, fleet.CheckinLookup{Key: other}, func(fleet.EnrollmentFacts) (fleet.EnrollmentChange, error) {
+				return fleet.EnrollmentChange{Host: &waiting}, nil
+			})
+			b.ok(err)
+			b.ok(back(b))
+			h, err := b.hosts.Host(ctx, b.enrollment(udid).HostID)
+			b.ok(err)
+			if h.ID != waiting.ID || h.UUID != udid {
+				t.Errorf("it is host %d with the UUID %q, want %d", h.ID, h.UUID, waiting.ID)
+			}
+			for _, none := range []string{"", "id:", "id:x", "id:999"} {
+				if refs, err := b.hosts.ByIdentifier(ctx, none); err != nil || len(refs) > 0 {
+					t.Errorf("%q names %+v, %v", none, refs, err)
+				}
+			}
+			if refs, err := b.hosts.ByIdentifier(ctx, fmt.Sprint("id:", h.ID)); err != nil || len(refs) != 1 || refs[0].ID != h.ID {
+				t.Errorf("its id names %+v, %v", refs, err)
+			}
+			if targets, err := b.enrollments.Targets(ctx, []string{""}); err != nil || len(targets) > 0 {
+				t.Errorf("an empty UUID names %+v, %v", targets, err)
+			}
+		})
+	}
+}

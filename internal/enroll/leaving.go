@@ -25,6 +25,7 @@ func (l *Lifecycle) leaveAgain(c *fleet.EnrollmentChange, f fleet.EnrollmentFact
 	h := newHost(fleet.EnrollmentKey{Channel: e.Channel, ID: e.Key}, e.Model)
 	if f.Host != nil && !another(f, provedSerial(e)) {
 		h = *f.Host // another record of the device, which says itself what it is
+		h.UUID = fleet.EnrollmentKey{Channel: e.Channel, ID: e.Key}.DeviceID()
 	} else {
 		now := l.clock()
 		h.HardwareSerial, h.HardwareModel = e.Serial, e.Model

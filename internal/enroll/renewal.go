@@ -79,7 +79,7 @@ func NextRenewal(r *fleet.Renewal, e RenewalEvent, now time.Time, sends int, fau
 	case RenewalDue:
 	}
 	switch {
-	case !next.Waiting:
+	case !next.Waiting, next.Deadline.Sub(now) > renewalLife+renewalLook: // or the clock was ahead
 		return askRenewal(next, now)
 	case sends >= renewalSends && now.Sub(next.AskedAt) >= renewalLook:
 		return failRenewal(next, now, fmt.Sprintf("the device took the command %d times without an answer", sends))
@@ -249,11 +249,11 @@ func (r *Renewer) Now(ctx context.Context, actor fleet.Actor, host fleet.HostID)
 func (r *Renewer) allowance(now time.Time) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now.Sub(r.hunted) < renewalHunt && !r.hunted.IsZero() {
+	if now.Sub(r.hunted).Abs() < renewalHunt && !r.hunted.IsZero() {
 		return 0
 	}
 	r.hunted = now
-	if r.filled.IsZero() {
+	if r.filled.IsZero() || r.filled.After(now) { // the clock was ahead
 		r.filled = now.Add(-renewalHunt)
 	}
 	r.budget = math.Min(r.budget+now.Sub(r.filled).Hours()*float64(r.perHour), float64(r.perHour))

@@ -55,6 +55,7 @@ func TestTheStateMachineOfARenewal(t *testing.T) {
 		"the device says it is done and uses the old one":    {waiting(hour), enroll.RenewalAcknowledged, 1, false, false, true, 1, hour, hour},
 		"the device says it is done and has time left":       {acknowledged(6 * day), enroll.RenewalDue, 0, false, false, true, 1, hour, hour},
 		"the device said it was done and never was":          {acknowledged(7 * day), enroll.RenewalDue, 0, false, true, false, 2, 2 * hour, 3 * hour},
+		"it was asked by a clock that was ahead":             {waiting(-8 * day), enroll.RenewalDue, 1, true, false, true, 1, hour, hour},
 		"the pause after a failure is over":                  {resting, enroll.RenewalDue, 0, true, false, true, 2, hour, hour},
 		"the device refuses what was given up, and is right": {resting, enroll.RenewalRefused, 1, false, true, false, 3, 7 * hour, 9 * hour},
 	} {
@@ -309,6 +310,36 @@ func TestRenewalsBeginNoFasterThanAllowed(t *testing.T) {
 	r.round()
 	if n := len(r.authority.secrets); n != 11 {
 		t.Errorf("%d began in all", n)
+	}
+}
+
+func TestAClockThatWasAheadStopsNoRenewals(t *testing.T) {
+	r := newRenewals(t)
+	ctx := context.Background()
+	now := r.at
+	r.at = now.Add(400 * 24 * time.Hour)
+	r.round()
+	first, _ := r.take()
+	if first == "" {
+		t.Fatal("nothing began while the clock was ahead")
+	}
+	for i := range 5 {
+		k := fleet.EnrollmentKey{Channel: fleet.ChannelDevice, ID: fmt.Sprint("UDID-X", i)}
+		m := authenticate()
+		m.Key, m.UDID, m.Serial = k, k.ID, k.ID
+		r.ok(r.Authenticate(ctx, r.issue(fleet.PurposeEnroll, 0), m))
+		r.ok(r.TokenUpdate(ctx, token(k)))
+	}
+	r.at = now
+	for range 10 {
+		r.at = r.at.Add(time.Minute)
+		r.round()
+	}
+	if n := len(r.authority.secrets); n != 1+1+5 {
+		t.Errorf("%d renewals were asked for in all", n)
+	}
+	if again, _ := r.take(); again == first {
+		t.Error("what was asked while the clock was ahead is not asked anew")
 	}
 }
 

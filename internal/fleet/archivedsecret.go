@@ -12,6 +12,9 @@ const (
 	// ArchivedUnconfirmed is a recovery lock password that the Mac was to be
 	// given, and may have.
 	ArchivedUnconfirmed ArchivedKind = 3
+	// ArchivedBypassCode is the Activation Lock bypass code of a host that was
+	// deleted.
+	ArchivedBypassCode ArchivedKind = 4
 )
 
 // String is the API's spelling.
@@ -23,6 +26,8 @@ func (k ArchivedKind) String() string {
 		return "recovery_lock_password"
 	case ArchivedUnconfirmed:
 		return "unconfirmed_recovery_lock_password"
+	case ArchivedBypassCode:
+		return "activation_lock_bypass_code"
 	}
 	return ""
 }
@@ -31,7 +36,7 @@ func (k ArchivedKind) String() string {
 // anew.
 type ArchivedSecret struct {
 	Kind        ArchivedKind
-	CommandUUID string // of the command that has it
+	CommandUUID string // of the command that has it; of a bypass code, the key of the device channel
 	DeviceUUID  string
 	Serial      string
 	ArchivedAt  time.Time

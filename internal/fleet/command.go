@@ -266,3 +266,10 @@ type PushResult struct {
 	// Stop: pushes as a whole do not work (certificate, connection).
 	Stop bool
 }
+
+// Sender is who sends a command as such.
+type Sender struct {
+	Actor Actor
+	// MayAct: may lock, wipe and unenroll hosts, which some commands do.
+	MayAct bool
+}

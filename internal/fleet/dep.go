@@ -125,6 +125,10 @@ type DEPPage struct {
 	More         bool
 }
 
+// DEPLongestPause is the longest that a server token or one of its devices is
+// left alone after a failure.
+const DEPLongestPause = 24 * time.Hour
+
 // DEPResult is what became of one device of a call. Persisted: append only.
 type DEPResult uint8
 

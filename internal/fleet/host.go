@@ -310,10 +310,14 @@ func (h *Host) applyTexts(v *Vitals) {
 		h.Platform = PlatformOfModel(v.Model)
 	}
 	set(&h.PrimaryMAC, v.WiFiMAC)
-	if h.HardwareSerial == "" {
+	if h.HardwareSerial == "" && h.MDM.Status != MDMPersonal { // a person's device is known by its enrollment only
 		set(&h.HardwareSerial, v.Serial)
 	}
 	if v.OSVersion != "" {
 		h.OSVersion = h.Platform.Title() + " " + v.OSVersion
 	}
 }
+
+// IDPrefix begins an identifier that is a host's key, as id:14: the way to name
+// one of several hosts with one serial number.
+const IDPrefix = "id:"

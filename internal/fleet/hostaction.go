@@ -209,6 +209,9 @@ type ActionRequest struct {
 	DecidedBy Actor
 	DecidedAt time.Time
 	Detail    string // what went wrong
+	// LeaseUntil is when another may take a running one up: whoever carries it
+	// out moves it on.
+	LeaseUntil time.Time
 }
 
 // ActionOptions are what may be said about a lock or a wipe. Empty fields

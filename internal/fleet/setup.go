@@ -151,6 +151,8 @@ type SetupFacts struct {
 	// nothing yet. Their answers say why.
 	BootstrapStatus, ReleaseStatus CommandStatus
 	BootstrapAnswer, ReleaseAnswer []byte
+	// BootstrapQueued and ReleaseQueued: the command waits for its answer.
+	BootstrapQueued, ReleaseQueued bool
 }
 
 // SetupChange is the decision about a setup: all of it is written or nothing.

@@ -32,11 +32,14 @@ func (s *Service) Archived(ctx context.Context, actor fleet.Actor, serial string
 	}
 	out := list[:0]
 	for _, v := range list {
-		key := "NewPassword"
-		if v.Kind == fleet.ArchivedPIN {
-			key = "PIN"
+		switch v.Kind {
+		case fleet.ArchivedBypassCode:
+			v.Value, _, err = s.bypassCode(ctx, v.CommandUUID)
+		case fleet.ArchivedPIN:
+			v.Value, err = s.commandSecret(ctx, v.CommandUUID, "PIN")
+		default:
+			v.Value, err = s.commandSecret(ctx, v.CommandUUID, "NewPassword")
 		}
-		v.Value, err = s.commandSecret(ctx, v.CommandUUID, key)
 		switch {
 		case fleet.KindOf(err) == fleet.KindNotFound:
 			continue // it was swept meanwhile

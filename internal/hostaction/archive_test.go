@@ -36,7 +36,7 @@ func TestThePINOfALockedMacIsNotDeletedWithItsHost(t *testing.T) {
 	if _, err := store.NewHosts(b.db).Delete(ctx, b.hosts[0], nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Sweep(ctx); err != nil {
+	if err := b.Sweep(ctx, b.now); err != nil {
 		t.Fatal(err)
 	}
 	list, err := b.Archived(ctx, person(2, "Bob"), "S-0")
@@ -55,7 +55,7 @@ func TestThePINOfALockedMacIsNotDeletedWithItsHost(t *testing.T) {
 		t.Errorf("of no device: %v", err)
 	}
 	b.now = b.now.Add(181 * 24 * time.Hour)
-	if err := b.Sweep(ctx); err != nil {
+	if err := b.Sweep(ctx, b.now); err != nil {
 		t.Fatal(err)
 	}
 	if list, err := b.Archived(ctx, person(2, "Bob"), "S-0"); err != nil || len(list) != 0 {
@@ -116,7 +116,7 @@ func TestAMacThatEnrolledAgainIsGivenItsNextPasswordWithTheLast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Sweep(ctx); err != nil {
+	if err := b.Sweep(ctx, b.now); err != nil {
 		t.Fatal(err)
 	}
 	if second := rotate(); second["CurrentPassword"] != first || second["NewPassword"] == first {
@@ -139,5 +139,30 @@ func TestAMacThatEnrolledAgainIsGivenItsNextPasswordWithTheLast(t *testing.T) {
 	}
 	if list, err := b.Archived(ctx, person(1, "Ada"), "S-0"); err != nil || len(list) != 1 || list[0].Value != first {
 		t.Errorf("archived: %+v, %v", list, err)
+	}
+}
+
+// A bypass code is needed when the host is gone, and found by its serial number.
+func TestTheBypassCodeOfADeletedHostIsFound(t *testing.T) {
+	b, ctx := newBench(t, fleet.PlatformIOS, fleet.PlatformIOS), t.Context()
+	ref := fleet.SecretRef{Scope: fleet.ScopeBypassCode, Name: "UDID-0"}
+	sealed, err := plainSealer{}.Seal(ref, []byte("ABCDE-FGHIJ"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.NewSecrets(b.db).Write(ctx, []fleet.SecretWrite{{Ref: ref, Value: sealed}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range b.hosts {
+		if _, err := store.NewHosts(b.db).Delete(ctx, host, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := b.Archived(ctx, person(1, "Ada"), "S-0")
+	if err != nil || len(list) != 1 || list[0].Value != "ABCDE-FGHIJ" || list[0].Kind != fleet.ArchivedBypassCode {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if list, err := b.Archived(ctx, person(1, "Ada"), "S-1"); err != nil || len(list) != 0 {
+		t.Errorf("of a device that told none: %+v, %v", list, err)
 	}
 }

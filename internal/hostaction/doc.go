@@ -32,4 +32,8 @@
 //	delayed --its time comes--> done, failed
 //	delayed --its time comes, and it is another package's to do--> running --> done, failed
 //	delayed --> undone
+//
+// Whoever carries a running request out holds a lease on it, and moves its end
+// on from host to host. A request whose lease ended is taken up by the next
+// round of any replica.
 package hostaction

@@ -15,6 +15,10 @@ const (
 	dueBatch    = 50 // requests carried out in one round
 	rotateBatch = 50 // recovery locks renewed in one round
 	maxRounds   = 20 // of rotations in one run
+	// lease is how long whoever carries a request out may say nothing until
+	// another takes it up; it says so after leaseBeat, between two hosts.
+	lease     = 2 * time.Minute
+	leaseBeat = 30 * time.Second
 	// requestLife is how long requests are kept that ended.
 	requestLife = 90 * 24 * time.Hour
 	// archiveLife is how long secrets are kept of devices whose host is gone.
@@ -106,7 +110,7 @@ func (s *Service) execute(ctx context.Context, uuid string) error {
 	if err != nil {
 		return err
 	}
-	var running *fleet.ActionRequest
+	var running *taken
 	err = s.o.Store.Act(ctx, fleet.ActionLookup{Hosts: o.ask.Hosts, RequestUUID: uuid}, func(f fleet.ActionFacts) (c fleet.ActionChange, err error) {
 		c, running, err = s.executeOn(o, f)
 		return c, err
@@ -121,16 +125,32 @@ func (s *Service) execute(ctx context.Context, uuid string) error {
 	return s.doThere(ctx, running)
 }
 
+// taken is a request that the process carries out.
+type taken struct {
+	fleet.ActionRequest
+	again bool // somebody began before and did not come to the end
+}
+
+// leased tells that somebody carries a request out. A lease that ends later than
+// any does was given when the clock was wrong.
+func leased(r *fleet.ActionRequest, now time.Time) bool {
+	return now.Before(r.LeaseUntil) && r.LeaseUntil.Sub(now) <= lease
+}
+
 // executeOn carries a request out, or returns it when it is another package's
 // to do.
-func (s *Service) executeOn(o *order, f fleet.ActionFacts) (c fleet.ActionChange, running *fleet.ActionRequest, err error) {
+func (s *Service) executeOn(o *order, f fleet.ActionFacts) (c fleet.ActionChange, running *taken, err error) {
 	if f.Request == nil || f.Request.DueAt.After(o.now) {
 		return c, nil, nil
 	}
 	r := *f.Request
 	switch {
-	case r.Phase == fleet.ActionRunning:
-		return c, &r, nil // whoever began did not come to the end
+	case r.Phase == fleet.ActionRunning && leased(&r, o.now):
+		return c, nil, nil
+	case r.Phase == fleet.ActionRunning: // whoever began did not come to the end
+		r.LeaseUntil = o.now.Add(lease)
+		c.Request = &r
+		return c, &taken{r, true}, nil
 	case r.Phase != fleet.ActionDelayed:
 		return c, nil, nil // undone meanwhile, or done by another replica
 	case o.elsewhere():
@@ -140,9 +160,9 @@ func (s *Service) executeOn(o *order, f fleet.ActionFacts) (c fleet.ActionChange
 				return c, nil, nil
 			}
 		}
-		r.Phase = fleet.ActionRunning
+		r.Phase, r.LeaseUntil = fleet.ActionRunning, o.now.Add(lease)
 		c.Request = &r
-		return c, &r, nil
+		return c, &taken{r, false}, nil
 	}
 	done := 0
 	var faults []string
@@ -175,34 +195,75 @@ func finished(c *fleet.ActionChange, r *fleet.ActionRequest, done bool, faults [
 }
 
 // doThere carries out what is another package's to do, host by host, and ends
-// the request. After a crash it is done again: what is so already is no fault.
-func (s *Service) doThere(ctx context.Context, r *fleet.ActionRequest) error {
+// the request. When somebody began before, it is done again: what is so already
+// is no fault then.
+func (s *Service) doThere(ctx context.Context, r *taken) error {
 	done := false
 	var faults []string
 	for _, t := range r.Targets {
+		if mine, err := s.keep(ctx, r); err != nil || !mine {
+			return err
+		}
 		err := s.o.Doers[r.Kind](ctx, r.Actor, t.ID)
 		var shown *fleet.Error
 		switch {
 		case err == nil:
 			done = true
 		case !errors.As(err, &shown):
-			return fmt.Errorf("%s host %d: %w", r.Kind, t.ID, err)
+			_, given := s.moveLease(context.WithoutCancel(ctx), r, time.Time{}) // the next round goes on
+			return errors.Join(fmt.Errorf("%s host %d: %w", r.Kind, t.ID, err), given)
 		case shown.Kind == fleet.KindNotFound || shown.Kind == fleet.KindConflict:
 			done = true
-			faults = append(faults, t.Name+": "+shown.Error())
+			if !r.again {
+				faults = append(faults, t.Name+": "+shown.Error())
+			}
 		default:
 			faults = append(faults, t.Name+": "+shown.Error())
 		}
 	}
 	now := s.o.Clock()
 	return s.o.Store.Act(ctx, fleet.ActionLookup{RequestUUID: r.UUID}, func(f fleet.ActionFacts) (c fleet.ActionChange, err error) {
-		if f.Request == nil || f.Request.Phase != fleet.ActionRunning {
+		if !r.holds(f.Request) {
 			return c, nil
 		}
 		end := *f.Request
+		end.LeaseUntil = time.Time{}
 		finished(&c, &end, done, faults, now)
 		return c, nil
 	})
+}
+
+// holds tells that nobody took the request away: each lease ends at a time of
+// its own.
+func (t *taken) holds(r *fleet.ActionRequest) bool {
+	return r != nil && r.Phase == fleet.ActionRunning && r.LeaseUntil.Equal(t.LeaseUntil)
+}
+
+// keep moves the lease on before it ends; false: another took the request up.
+func (s *Service) keep(ctx context.Context, t *taken) (mine bool, err error) {
+	now := s.o.Clock()
+	if left := t.LeaseUntil.Sub(now); left > lease-leaseBeat && left <= lease {
+		return true, nil
+	}
+	return s.moveLease(ctx, t, now.Add(lease))
+}
+
+func (s *Service) moveLease(ctx context.Context, t *taken, until time.Time) (mine bool, err error) {
+	err = s.o.Store.Act(ctx, fleet.ActionLookup{RequestUUID: t.UUID}, func(f fleet.ActionFacts) (c fleet.ActionChange, err error) {
+		if mine = t.holds(f.Request); mine {
+			r := *f.Request
+			r.LeaseUntil = until
+			c.Request = &r
+		}
+		return c, nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("keep request %s: %w", t.UUID, err)
+	}
+	if mine {
+		t.LeaseUntil = until
+	}
+	return mine, nil
 }
 
 // Round does what time brings: requests come due or expire, recovery lock
@@ -214,7 +275,9 @@ func (s *Service) Round(ctx context.Context) error {
 		due, err := s.o.Store.RequestsDue(ctx, phase, now, dueBatch)
 		errs = append(errs, err)
 		for _, r := range due {
-			errs = append(errs, s.execute(ctx, r.UUID))
+			if !leased(&r, now) {
+				errs = append(errs, s.execute(ctx, r.UUID))
+			}
 		}
 	}
 	expired, err := s.o.Store.RequestsDue(ctx, fleet.ActionWaiting, now, dueBatch)
@@ -268,9 +331,8 @@ func (s *Service) rotate(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// Sweep drops requests that ended and secrets that were archived long ago, and sealed fields of commands that
-// nobody needs any more.
-func (s *Service) Sweep(ctx context.Context) error {
-	now := s.o.Clock()
+// Sweep drops requests that ended and secrets that were archived long before the
+// time, and sealed fields of commands that nobody needs any more.
+func (s *Service) Sweep(ctx context.Context, now time.Time) error {
 	return errors.Join(s.o.Store.DeleteRequests(ctx, now.Add(-requestLife)), s.o.Store.DropArchived(ctx, now.Add(-archiveLife)), s.o.Store.Sweep(ctx))
 }

@@ -40,7 +40,7 @@ func (s *Service) Reveal(ctx context.Context, actor fleet.Actor, host fleet.Host
 			name, ref = "activation_lock_bypass_code", bypassRef(h.EnrollmentKey)
 		}
 		if ref.Name == "" {
-			return c, fault(h, fleet.KindNotFound, "has no such secret here")
+			return c, fault(h, fleet.KindNotFound, "has no such secret here: if its host was deleted before, look among the archived secrets of "+h.Host.Serial)
 		}
 		o := order{actor: actor, now: now}
 		c.Events = []fleet.Event{o.event(fleet.EventHostSecretViewed, h, map[string]any{"secret": name})}
@@ -53,15 +53,25 @@ func (s *Service) Reveal(ctx context.Context, actor fleet.Actor, host fleet.Host
 		out.Value, err = s.commandSecret(ctx, ref.Name, key)
 		return out, err
 	}
-	stored, err := s.o.Secrets.Secret(ctx, ref)
-	if err == nil && stored == nil {
+	out.Value, out.UpdatedAt, err = s.bypassCode(ctx, ref.Name)
+	if fleet.KindOf(err) == fleet.KindNotFound {
 		err = fleet.Errorf(fleet.KindNotFound, "host %d has told no bypass code: ask it for one first", host)
 	}
-	if err != nil {
-		return fleet.Revealed{}, err
+	return out, err
+}
+
+// bypassCode opens the bypass code that a device told, by the key of its
+// channel. KindNotFound: it told none.
+func (s *Service) bypassCode(ctx context.Context, key string) (code string, at time.Time, err error) {
+	stored, err := s.o.Secrets.Secret(ctx, bypassRef(key))
+	if err == nil && stored == nil {
+		err = fleet.Errorf(fleet.KindNotFound, "there is no bypass code of %s", key)
 	}
-	value, err := s.o.Sealer.Open(ref, stored.Value)
-	return fleet.Revealed{Value: string(value), UpdatedAt: stored.UpdatedAt}, err
+	if err != nil {
+		return "", at, err
+	}
+	value, err := s.o.Sealer.Open(stored.Ref, stored.Value)
+	return string(value), stored.UpdatedAt, err
 }
 
 // Cancel takes back a command that a host has not fetched, or put off. The

@@ -27,10 +27,7 @@ func decide(kind fleet.ActionKind, h *fleet.ActionHost) (step, *fleet.Error) {
 		return stepNone, deletable(h)
 	}
 	if kind == fleet.ActionUnenroll {
-		if h.State != fleet.EnrollmentOn && h.State != fleet.EnrollmentPending {
-			return 0, fault(h, fleet.KindConflict, "is not enrolled in MDM")
-		}
-		return stepNone, nil
+		return stepNone, leavable(h)
 	}
 	if err := reachable(h); err != nil {
 		return 0, err
@@ -58,11 +55,25 @@ func decide(kind fleet.ActionKind, h *fleet.ActionHost) (step, *fleet.Error) {
 	return stepNone, nil
 }
 
+// leavable refuses hosts that would not hear of it. What is pending ends with
+// the enrollment: a device that never answers could not be let go otherwise.
+func leavable(h *fleet.ActionHost) *fleet.Error {
+	switch {
+	case h.State != fleet.EnrollmentOn && h.State != fleet.EnrollmentPending:
+		return fault(h, fleet.KindConflict, "is not enrolled in MDM")
+	case h.Action.Status == fleet.DeviceLocked:
+		return fault(h, fleet.KindConflict, "is locked: unlock it first, it obeys nobody any more once it is unenrolled")
+	}
+	return nil
+}
+
 // deletable refuses hosts whose device only opens by what is kept here. Whoever
 // forces it is not asked.
 func deletable(h *fleet.ActionHost) *fleet.Error {
-	const next = ": unlock it first, or look at its PIN and delete it with force, which keeps the PIN among the archived secrets for 180 days"
+	const next = ": unlock it first, or look at its PIN and delete it with --force, which keeps the PIN among the archived secrets for 180 days"
 	switch {
+	case h.Action.Pending == fleet.PendingWipe:
+		return fault(h, fleet.KindConflict, "has a pending wipe, which a deletion takes back: cancel it first, or delete the host with --force")
 	case h.Action.Pending == fleet.PendingLock:
 		return fault(h, fleet.KindConflict, "has a pending lock"+next)
 	case h.Action.Status == fleet.DeviceLocked:

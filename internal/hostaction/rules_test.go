@@ -85,9 +85,13 @@ func TestWhatAnActionDoesToAHost(t *testing.T) {
 		{"turning off is done elsewhere", fleet.ActionUnenroll, mac, stepNone, ok},
 		{"also for personal hosts", fleet.ActionUnenroll, with(mac, func(h *fleet.ActionHost) { h.Host.MDM = fleet.MDMPersonal }), stepNone, ok},
 		{"once", fleet.ActionUnenroll, with(mac, func(h *fleet.ActionHost) { h.State = fleet.EnrollmentLeaving }), 0, fleet.KindConflict},
+		{"not of a locked Mac, which would not hear of it", fleet.ActionUnenroll, locked(mac), 0, fleet.KindConflict},
+		{"nor of a lost phone", fleet.ActionUnenroll, locked(phone), 0, fleet.KindConflict},
+		{"what is pending ends with it", fleet.ActionUnenroll, status(phone, 0, fleet.PendingWipe), stepNone, ok},
 		{"deleting is done elsewhere", fleet.ActionDelete, with(mac, func(h *fleet.ActionHost) { h.State = fleet.EnrollmentOff }), stepNone, ok},
 		{"but not of a locked Mac", fleet.ActionDelete, locked(mac), 0, fleet.KindConflict},
 		{"nor of one that is to be locked", fleet.ActionDelete, status(mac, 0, fleet.PendingLock), 0, fleet.KindConflict},
+		{"nor of one that is to be wiped", fleet.ActionDelete, status(mac, 0, fleet.PendingWipe), 0, fleet.KindConflict},
 		{"a wiped one goes", fleet.ActionDelete, status(mac, fleet.DeviceWiped, 0), stepNone, ok},
 		{"a PC is not known how to be wiped", fleet.ActionWipe, pc, 0, fleet.KindBadRequest},
 	} {

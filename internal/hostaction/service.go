@@ -30,6 +30,9 @@ type Store interface {
 	Requests(ctx context.Context, phases []fleet.ActionPhase, page fleet.Page) ([]fleet.ActionRequest, fleet.PageMeta, error)
 	RequestsDue(ctx context.Context, phase fleet.ActionPhase, now time.Time, limit int) ([]fleet.ActionRequest, error)
 	RotationsDue(ctx context.Context, now time.Time, limit int) ([]fleet.HostID, error)
+	// LockedButHeardOf returns Macs that are locked and were heard of more than
+	// settles after what was last done to them.
+	LockedButHeardOf(ctx context.Context, settles time.Duration, limit int) ([]fleet.HostID, error)
 	Sweep(ctx context.Context) error
 	// DeleteRequests drops requests that ended before the time.
 	DeleteRequests(ctx context.Context, before time.Time) error
@@ -155,7 +158,9 @@ func (s *Service) order(ctx context.Context, actor fleet.Actor, ask fleet.Action
 func (s *Service) place(ctx context.Context, o *order) error {
 	look := fleet.ActionLookup{Hosts: o.ask.Hosts, Kind: o.ask.Kind, Since: o.now.Add(-brakeWindow)}
 	if o.bare {
-		look.Hosts = nil // the sender has looked at them, and they may be very many
+		// The sender has looked at them, and they may be very many: the first
+		// are read for their names.
+		look.Hosts = o.ask.Hosts[:min(len(o.ask.Hosts), maxBulk)]
 	}
 	if o.braked() {
 		look.Actor = o.actor.UserID
@@ -331,7 +336,8 @@ func heldMessage(r *fleet.ActionRequest) string {
 	return fmt.Sprintf("It is done at %s, and request %s can be undone until then.", r.DueAt.Format(time.RFC3339), r.UUID)
 }
 
-// request is the row of an order; one that is only counted has no hosts.
+// request is the row of an order; one that is only counted names the first
+// hosts.
 func (o *order) request(v verdict, n int, hosts []fleet.ActionHost) *fleet.ActionRequest {
 	r := &fleet.ActionRequest{UUID: ids.UUID(), Kind: o.ask.Kind, Phase: v.phase, Hosts: n, Actor: o.actor, CreatedAt: o.now, DueAt: v.due}
 	for i := range hosts {

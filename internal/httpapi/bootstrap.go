@@ -316,7 +316,7 @@ func (a *api) installPackage(ctx context.Context, in *installPackageInput) (*bod
 	for _, id := range in.Body.Hosts {
 		ids = append(ids, fleet.HostID(id))
 	}
-	command, failed, err := a.commands.RunByID(ctx, actorOf(ctx), ids, raw)
+	command, failed, err := a.commands.RunByID(ctx, a.sender(ctx), ids, raw)
 	if err != nil {
 		return nil, err
 	}

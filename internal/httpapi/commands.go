@@ -30,6 +30,11 @@ func (a *api) checkTargets(field string, n int) error {
 	return nil
 }
 
+// sender is who asks, as somebody who sends commands.
+func (a *api) sender(ctx context.Context) fleet.Sender {
+	return fleet.Sender{Actor: actorOf(ctx), MayAct: a.access.Can(viewerOf(ctx), string(actionsRun))}
+}
+
 func (a *api) runCommand(ctx context.Context, in *body[apiv1.RunCommandRequest]) (*body[apiv1.RunCommandResponse], error) {
 	req := in.Body
 	raw, err := decodeCommand(req.Command)
@@ -49,9 +54,9 @@ func (a *api) runCommand(ctx context.Context, in *body[apiv1.RunCommandRequest])
 		for _, id := range req.HostIDs {
 			ids = append(ids, fleet.HostID(id))
 		}
-		command, failed, err = a.commands.RunByID(ctx, actorOf(ctx), ids, raw)
+		command, failed, err = a.commands.RunByID(ctx, a.sender(ctx), ids, raw)
 	} else {
-		command, failed, err = a.commands.Run(ctx, actorOf(ctx), req.HostUUIDs, raw)
+		command, failed, err = a.commands.Run(ctx, a.sender(ctx), req.HostUUIDs, raw)
 	}
 	if err != nil {
 		return nil, err

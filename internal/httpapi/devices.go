@@ -17,7 +17,7 @@ func (a *api) enqueue(ctx context.Context, in *body[apiv1.EnqueueRequest]) (*bod
 	if err := a.checkTargets("device_ids", len(in.Body.DeviceIDs)); err != nil {
 		return nil, err
 	}
-	command, failed, err := a.commands.Run(ctx, actorOf(ctx), in.Body.DeviceIDs, raw)
+	command, failed, err := a.commands.Run(ctx, a.sender(ctx), in.Body.DeviceIDs, raw)
 	if err != nil {
 		return nil, err
 	}

@@ -202,9 +202,9 @@ func (a *api) hostRoutes() []route {
 			summary: "List the certificates of a host", bind: handle(a.hostCertificates)},
 		{method: http.MethodGet, path: "~/software/versions", permission: hostsList, id: "listSoftwareVersions", strict: true,
 			summary: "List the software of all hosts, with the number of hosts that have each version", bind: handle(a.softwareVersions)},
-		{method: http.MethodDelete, path: "~/hosts/{id}/mdm", permission: commandsRun, id: "unenrollHost", status: http.StatusNoContent,
+		{method: http.MethodDelete, path: "~/hosts/{id}/mdm", permission: actionsRun, id: "unenrollHost", status: http.StatusNoContent,
 			summary: "Turn MDM off on a host", bind: handle(a.unenrollHost)},
-		{method: http.MethodPatch, path: "~/mdm/hosts/{id}/unenroll", permission: commandsRun, id: "unenrollHostOld", status: http.StatusNoContent,
+		{method: http.MethodPatch, path: "~/mdm/hosts/{id}/unenroll", permission: actionsRun, id: "unenrollHostOld", status: http.StatusNoContent,
 			summary: "Turn MDM off on a host", deprecated: true, bind: handle(a.unenrollHost)},
 	}
 }

@@ -82,9 +82,16 @@ func (s *Service) HostByIdentifier(ctx context.Context, identifier string) (*fle
 	}
 	names := make([]string, 0, len(refs))
 	for _, r := range refs {
-		names = append(names, fmt.Sprintf("%d (serial %s, UUID %s)", r.ID, r.Serial, r.UUID))
+		names = append(names, fmt.Sprintf("%s%d (%s, serial %s, UUID %s)", fleet.IDPrefix, r.ID, orNone(r.Hostname), orNone(r.Serial), orNone(r.UUID)))
 	}
-	return nil, fleet.FieldErrorf(fleet.KindConflict, "identifier", "%.100q is the name of several hosts: %s. Use a serial or UUID", identifier, strings.Join(names, "; "))
+	return nil, fleet.FieldErrorf(fleet.KindConflict, "identifier", "%.100q is the name of several hosts: %s. Use one of these ids", identifier, strings.Join(names, "; "))
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "none"
+	}
+	return text
 }
 
 // Delete removes a host's record. An enrolled device brings a new one when it

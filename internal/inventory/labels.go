@@ -321,7 +321,7 @@ func (l *Labels) Resolve(ctx context.Context, identifiers []string) ([]fleet.Hos
 		case len(refs) == 0:
 			return nil, fleet.FieldErrorf(fleet.KindNotFound, "hosts", "there is no host with UUID, serial or name %.100q", identifier)
 		case len(refs) > 1:
-			return nil, fleet.FieldErrorf(fleet.KindConflict, "hosts", "%.100q is the name of several hosts: use a serial or UUID", identifier)
+			return nil, fleet.FieldErrorf(fleet.KindConflict, "hosts", "%.100q is the name of several hosts: use a serial, a UUID, or an id as id:%d", identifier, refs[0].ID)
 		}
 		out = append(out, refs[0].ID)
 	}

@@ -131,14 +131,15 @@ func refetchParts(f *fleet.RefetchFacts, now time.Time, asked bool) fleet.Refetc
 	if f.EnrollmentID == 0 {
 		return 0
 	}
-	if !f.AskedAt.IsZero() && now.Sub(f.AskedAt) < fleet.SilentAfter {
+	// Times that lie far ahead are a clock's that was wrong.
+	if !f.AskedAt.IsZero() && now.Sub(f.AskedAt).Abs() < fleet.SilentAfter {
 		return 0
 	}
 	parts := fleet.RefetchDevice | fleet.RefetchApps | fleet.RefetchCertificates
 	if f.Host.Platform == fleet.PlatformDarwin {
 		parts |= fleet.RefetchSecurity
 	}
-	fresh := now.Sub(f.DetailsAt) < freshFor || now.Sub(f.EnrolledAt) < freshFor
+	fresh := now.Sub(f.DetailsAt).Abs() < freshFor || now.Sub(f.EnrolledAt).Abs() < freshFor
 	if fresh && !asked {
 		parts &^= fleet.RefetchDevice
 	}

@@ -26,6 +26,7 @@ func TestWhatAHostIsAsked(t *testing.T) {
 		"one that has just told":                        {fleet.RefetchFacts{EnrollmentID: 1, EnrolledAt: long, DetailsAt: now.Add(-time.Minute)}, false, phone &^ fleet.RefetchDevice},
 		"one that has just told, but a person asks":     {fleet.RefetchFacts{EnrollmentID: 1, EnrolledAt: long, DetailsAt: now.Add(-time.Minute)}, true, phone},
 		"one that was asked and has yet to answer":      {fleet.RefetchFacts{EnrollmentID: 1, EnrolledAt: long, DetailsAt: long, AskedAt: now.Add(-fleet.SilentAfter + 1)}, true, 0},
+		"one that was asked by a clock that was ahead":  {fleet.RefetchFacts{EnrollmentID: 1, EnrolledAt: long, DetailsAt: now.Add(1000 * time.Hour), AskedAt: now.Add(1000 * time.Hour)}, false, phone},
 		"one that has been silent for long":             {fleet.RefetchFacts{EnrollmentID: 1, EnrolledAt: long, DetailsAt: long, AskedAt: now.Add(-fleet.SilentAfter)}, false, phone},
 	} {
 		if got := refetchParts(&c.facts, now, c.asked); got != c.want {

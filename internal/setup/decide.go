@@ -16,6 +16,18 @@ import (
 // answered with an error.
 var pauseRelease = backoff.Policy{First: 30 * time.Second, Max: 10 * time.Minute, Factor: 2}
 
+// Pauses between looks at a device of which nothing is new. Its answers to what
+// a setup asked end them.
+const (
+	// restWaiting is for one that waits for its steps for longer than
+	// restAfter; what it then waits for is no matter of seconds.
+	restWaiting = 10 * time.Second
+	restAfter   = time.Minute
+	// restUnanswered is for one that waits for a person, or was told to go on
+	// and is perhaps off.
+	restUnanswered = time.Minute
+)
+
 // maxTries is how often DeviceConfigured is tried. A device that refuses it as
 // often waits for nothing, or for a person.
 const maxTries = 8
@@ -51,7 +63,9 @@ func Decide(f fleet.SetupFacts, settings fleet.SetupSettings, links Links, newUU
 	d.out.Setup.Steps = slices.Clone(f.Setup.Steps)
 	switch f.Setup.State {
 	case fleet.SetupWaiting, fleet.SetupHeld:
-		return d.out, d.wait()
+		err := d.wait()
+		d.rest()
+		return d.out, err
 	case fleet.SetupReleasing:
 		return d.out, d.releasing()
 	case fleet.SetupDone:
@@ -75,10 +89,25 @@ func Release(f fleet.SetupFacts, actor fleet.Actor, newUUID func() string, now t
 	case fleet.SetupWaiting, fleet.SetupHeld:
 		return d.out, d.release(Manual, actor)
 	case fleet.SetupReleasing:
+		if d.lost() || f.ReleaseStatus.Final() && f.ReleaseStatus != fleet.CommandAcknowledged {
+			return d.out, d.release(Manual, actor)
+		}
 		return d.out, fleet.Errorf(fleet.KindConflict, "%s is being released already", f.Host.DisplayName())
 	case fleet.SetupDone:
 	}
 	return d.out, fleet.Errorf(fleet.KindConflict, "%s does not wait in Setup Assistant", f.Host.DisplayName())
+}
+
+// rest puts the next look off, unless something was just begun.
+func (d *decision) rest() {
+	s := &d.out.Setup
+	s.NextAt = time.Time{}
+	switch {
+	case s.State == fleet.SetupHeld, s.State == fleet.SetupReleasing && d.out.Release == nil:
+		s.NextAt = d.now.Add(restUnanswered)
+	case s.State == fleet.SetupWaiting && d.now.Sub(s.StartedAt) >= restAfter && d.out.Bootstrap == nil:
+		s.NextAt = d.now.Add(restWaiting)
+	}
 }
 
 func (d *decision) wait() error {
@@ -141,7 +170,7 @@ func (d *decision) items() bool {
 func (d *decision) bootstrap() (over bool, err error) {
 	p := d.f.Bootstrap
 	switch {
-	case d.f.Setup.BootstrapCommand != 0:
+	case d.f.Setup.BootstrapCommand != 0 && !d.lostPackage():
 		return d.bootstrapAnswer(), nil
 	case p == nil || d.f.Host.Platform != fleet.PlatformDarwin:
 		return true, nil
@@ -161,6 +190,12 @@ func (d *decision) bootstrap() (over bool, err error) {
 	return false, nil
 }
 
+// lostPackage tells that the command for the package is nowhere any more, and
+// that nobody knows an answer.
+func (d *decision) lostPackage() bool {
+	return d.f.Setup.PackageStatus == fleet.PackagePending && d.f.BootstrapStatus == 0 && !d.f.BootstrapQueued
+}
+
 func (d *decision) bootstrapAnswer() (over bool) {
 	switch {
 	case d.f.BootstrapStatus == fleet.CommandAcknowledged:
@@ -169,8 +204,8 @@ func (d *decision) bootstrapAnswer() (over bool) {
 	case d.f.BootstrapStatus.Final():
 		d.out.Setup.PackageStatus = fleet.PackageFailed
 		d.step(fleet.SetupStepBootstrap, fleet.SetupStepFailed, firstError(d.f.BootstrapAnswer, d.f.BootstrapStatus))
-	default:
-		return false
+	default: // an answer that was noted stays so when it is dropped
+		return d.f.Setup.PackageStatus == fleet.PackageInstalled || d.f.Setup.PackageStatus == fleet.PackageFailed
 	}
 	return true
 }
@@ -207,10 +242,10 @@ func (d *decision) release(why string, actor fleet.Actor) error {
 	s := &d.out.Setup
 	s.State, s.Outcome, s.NextAt = fleet.SetupReleasing, why, time.Time{}
 	s.Tries++
-	if s.Tries > 1 {
+	d.step(fleet.SetupStepRelease, fleet.SetupStepWaiting, "the device is told to go on")
+	if s.Tries > 1 && actor == (fleet.Actor{}) {
 		return nil
 	}
-	d.step(fleet.SetupStepRelease, fleet.SetupStepWaiting, "the device is told to go on")
 	kind := fleet.EventSetupReleased
 	if why == TimedOut {
 		kind = fleet.EventSetupTimedOut
@@ -219,19 +254,33 @@ func (d *decision) release(why string, actor fleet.Actor) error {
 	return nil
 }
 
+// lost tells that DeviceConfigured is nowhere any more: its queue went with a
+// host that was deleted, and whose device brought it back.
+func (d *decision) lost() bool { return d.f.ReleaseStatus == 0 && !d.f.ReleaseQueued }
+
+// refused tells that the device's last answer was noted as a refusal.
+func (d *decision) refused() bool {
+	return slices.ContainsFunc(d.out.Setup.Steps, func(s fleet.SetupStep) bool {
+		return s.Name == fleet.SetupStepRelease && s.State == fleet.SetupStepFailed
+	})
+}
+
 // releasing looks for the answer to DeviceConfigured.
 func (d *decision) releasing() error {
 	switch {
 	case d.f.ReleaseStatus == fleet.CommandAcknowledged, !d.f.Awaiting:
 		d.end(d.f.Setup.Outcome)
 		return nil
+	case d.lost():
+		return d.release(d.f.Setup.Outcome, fleet.Actor{})
 	case !d.f.ReleaseStatus.Final():
+		d.rest()
 		return nil
 	}
 	why := firstError(d.f.ReleaseAnswer, d.f.ReleaseStatus)
 	s := &d.out.Setup
 	switch {
-	case s.NextAt.IsZero():
+	case !d.refused():
 		d.step(fleet.SetupStepRelease, fleet.SetupStepFailed, why)
 		s.NextAt = d.now.Add(pauseRelease.Wait(s.Tries))
 		return nil

@@ -53,7 +53,9 @@ func TestWhatADeviceWaitsFor(t *testing.T) {
 		{"a person releases, however long it takes", 48 * time.Hour, func(f *fleet.SetupFacts) { f.Pending = 1 }, fleet.SetupSettings{ManualRelease: true}, fleet.SetupWaiting, "", "", ""},
 		{"the device went on", 0, func(f *fleet.SetupFacts) { f.Awaiting, f.Pending = false, 1 }, fleet.SetupSettings{}, fleet.SetupDone, ByDevice, "", "setup_done"},
 		{"a package", 0, func(f *fleet.SetupFacts) { f.Bootstrap = pkg }, fleet.SetupSettings{}, fleet.SetupWaiting, "", "InstallEnterpriseApplication", ""},
-		{"a package is installing", 0, func(f *fleet.SetupFacts) { f.Bootstrap, f.Setup.BootstrapCommand = pkg, 7 }, fleet.SetupSettings{}, fleet.SetupWaiting, "", "", ""},
+		{"a package is installing", 0, func(f *fleet.SetupFacts) {
+			f.Bootstrap, f.Setup.BootstrapCommand, f.Setup.PackageStatus, f.BootstrapQueued = pkg, 7, fleet.PackagePending, true
+		}, fleet.SetupSettings{}, fleet.SetupWaiting, "", "", ""},
 		{"a package is there", 0, func(f *fleet.SetupFacts) {
 			f.Bootstrap, f.Setup.BootstrapCommand, f.BootstrapStatus = pkg, 7, fleet.CommandAcknowledged
 		}, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "DeviceConfigured", "setup_released"},
@@ -62,7 +64,18 @@ func TestWhatADeviceWaitsFor(t *testing.T) {
 		}, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "DeviceConfigured", "setup_released"},
 		{"an iPad gets no package", 0, func(f *fleet.SetupFacts) { f.Bootstrap, f.Host.Platform = pkg, fleet.PlatformIPadOS }, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "DeviceConfigured", "setup_released"},
 		{"neither does a migrating Mac", 0, func(f *fleet.SetupFacts) { f.Bootstrap, f.Migrating = pkg, true }, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "DeviceConfigured", "setup_released"},
-		{"it was told", 0, func(f *fleet.SetupFacts) { f.Setup.State, f.Setup.Outcome = fleet.SetupReleasing, TimedOut }, fleet.SetupSettings{}, fleet.SetupReleasing, TimedOut, "", ""},
+		{"a package is nowhere any more", 0, func(f *fleet.SetupFacts) {
+			f.Bootstrap, f.Setup.BootstrapCommand, f.Setup.PackageStatus = pkg, 7, fleet.PackagePending
+		}, fleet.SetupSettings{}, fleet.SetupWaiting, "", "InstallEnterpriseApplication", ""},
+		{"a package was installed long ago", 0, func(f *fleet.SetupFacts) {
+			f.Bootstrap, f.Setup.BootstrapCommand, f.Setup.PackageStatus = pkg, 7, fleet.PackageInstalled
+		}, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "DeviceConfigured", "setup_released"},
+		{"it was told", 0, func(f *fleet.SetupFacts) {
+			f.Setup.State, f.Setup.Outcome, f.ReleaseQueued = fleet.SetupReleasing, TimedOut, true
+		}, fleet.SetupSettings{}, fleet.SetupReleasing, TimedOut, "", ""},
+		{"what it was told is nowhere any more", 0, func(f *fleet.SetupFacts) {
+			f.Setup.State, f.Setup.Outcome, f.Setup.Tries = fleet.SetupReleasing, TimedOut, 1
+		}, fleet.SetupSettings{}, fleet.SetupReleasing, TimedOut, "DeviceConfigured", ""},
 		{"it answered", 0, func(f *fleet.SetupFacts) {
 			f.Setup.State, f.Setup.Outcome, f.ReleaseStatus = fleet.SetupReleasing, Complete, fleet.CommandAcknowledged
 		}, fleet.SetupSettings{}, fleet.SetupDone, Complete, "", "setup_done"},
@@ -74,9 +87,11 @@ func TestWhatADeviceWaitsFor(t *testing.T) {
 		}, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "", ""},
 		{"it refused, and is told again", time.Hour, func(f *fleet.SetupFacts) {
 			f.Setup.State, f.Setup.Outcome, f.Setup.Tries, f.Setup.NextAt, f.ReleaseStatus, f.ReleaseAnswer = fleet.SetupReleasing, Complete, 1, start.Add(time.Minute), fleet.CommandError, answer(1)
+			f.Setup.Steps = []fleet.SetupStep{{Name: fleet.SetupStepRelease, State: fleet.SetupStepFailed}}
 		}, fleet.SetupSettings{}, fleet.SetupReleasing, Complete, "DeviceConfigured", ""},
 		{"it refuses again and again", time.Hour, func(f *fleet.SetupFacts) {
 			f.Setup.State, f.Setup.Outcome, f.Setup.Tries, f.Setup.NextAt, f.ReleaseStatus, f.ReleaseAnswer = fleet.SetupReleasing, Complete, maxTries, start.Add(time.Minute), fleet.CommandError, answer(1)
+			f.Setup.Steps = []fleet.SetupStep{{Name: fleet.SetupStepRelease, State: fleet.SetupStepFailed}}
 		}, fleet.SetupSettings{}, fleet.SetupHeld, Refused, "", "setup_held"},
 		{"it refused, and nobody has looked at it", 48 * time.Hour, func(f *fleet.SetupFacts) {
 			f.Setup.State, f.Setup.Outcome = fleet.SetupHeld, Refused
@@ -121,6 +136,42 @@ func TestAnAnswerAboutThePackageComesLate(t *testing.T) {
 	}
 }
 
+func TestWhenADeviceIsLookedAtAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		after  time.Duration
+		change func(*fleet.SetupFacts)
+		pause  time.Duration
+	}{
+		{"somebody stands in front of it", 10 * time.Second, func(f *fleet.SetupFacts) { f.Pending = 1 }, 0},
+		{"it waits for a while", 2 * time.Minute, func(f *fleet.SetupFacts) { f.Pending = 1 }, restWaiting},
+		{"a person is waited for", time.Hour, func(f *fleet.SetupFacts) { f.Setup.State, f.Setup.Outcome = fleet.SetupHeld, Refused }, restUnanswered},
+		{"it was told just now", time.Hour, func(*fleet.SetupFacts) {}, 0},
+		{"it does not answer", time.Hour, func(f *fleet.SetupFacts) { f.Setup.State, f.ReleaseQueued = fleet.SetupReleasing, true }, restUnanswered},
+		{"it refuses", time.Hour, func(f *fleet.SetupFacts) {
+			f.Setup.State, f.Setup.Tries, f.ReleaseStatus = fleet.SetupReleasing, 1, fleet.CommandError
+		}, pauseRelease.First},
+		{"it went on", time.Hour, func(f *fleet.SetupFacts) { f.Setup.State, f.Awaiting = fleet.SetupHeld, false }, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := waiting()
+			tt.change(&f)
+			now := start.Add(tt.after)
+			c, err := Decide(f, fleet.SetupSettings{Timeout: 24 * time.Hour}, link, uuids(), now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want time.Time
+			if tt.pause > 0 {
+				want = now.Add(tt.pause)
+			}
+			if !c.Setup.NextAt.Equal(want) {
+				t.Errorf("%s, want %s", c.Setup.NextAt, want)
+			}
+		})
+	}
+}
+
 func TestStepsTellWhatIsMissing(t *testing.T) {
 	f := waiting()
 	f.Pending = 2
@@ -142,15 +193,35 @@ func TestStepsTellWhatIsMissing(t *testing.T) {
 }
 
 func TestAPersonReleases(t *testing.T) {
-	for state, fails := range map[fleet.SetupState]bool{fleet.SetupWaiting: false, fleet.SetupHeld: false, fleet.SetupReleasing: true, fleet.SetupDone: true} {
-		f := waiting()
-		f.Setup.State = state
-		c, err := Release(f, fleet.Actor{Name: "Ada"}, uuids(), start)
-		if fails != (fleet.KindOf(err) == fleet.KindConflict) || fails != (c.Release == nil) {
-			t.Errorf("%s: %v", state, err)
-		}
-		if !fails && (c.Setup.Outcome != Manual || c.Events[0].Actor.Name != "Ada") {
-			t.Errorf("%s: %+v", state, c)
-		}
+	for _, tt := range []struct {
+		name   string
+		change func(*fleet.SetupFacts)
+		fails  bool
+	}{
+		{"a device that waits", func(*fleet.SetupFacts) {}, false},
+		{"a device that is held", func(f *fleet.SetupFacts) { f.Setup.State = fleet.SetupHeld }, false},
+		{"a device that was told", func(f *fleet.SetupFacts) {
+			f.Setup.State, f.Setup.Tries, f.ReleaseQueued = fleet.SetupReleasing, 1, true
+		}, true},
+		{"a device that obeyed", func(f *fleet.SetupFacts) {
+			f.Setup.State, f.Setup.Tries, f.ReleaseStatus = fleet.SetupReleasing, 1, fleet.CommandAcknowledged
+		}, true},
+		{"a device that refused", func(f *fleet.SetupFacts) {
+			f.Setup.State, f.Setup.Tries, f.ReleaseStatus = fleet.SetupReleasing, 3, fleet.CommandError
+		}, false},
+		{"a device whose queue was emptied", func(f *fleet.SetupFacts) { f.Setup.State, f.Setup.Tries = fleet.SetupReleasing, 1 }, false},
+		{"a device that went on", func(f *fleet.SetupFacts) { f.Setup.State = fleet.SetupDone }, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := waiting()
+			tt.change(&f)
+			c, err := Release(f, fleet.Actor{Name: "Ada"}, uuids(), start)
+			if tt.fails != (fleet.KindOf(err) == fleet.KindConflict) || tt.fails != (c.Release == nil) {
+				t.Fatal(err)
+			}
+			if !tt.fails && (c.Setup.Outcome != Manual || c.Events[0].Actor.Name != "Ada") {
+				t.Errorf("%+v", c)
+			}
+		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/muster-mdm/muster/internal/fleet"
@@ -20,13 +21,17 @@ const (
 
 // Store keeps setups.
 type Store interface {
-	// Open reads the facts of setups that are not done, after a key.
+	// Open reads the facts of setups that are not done and whose time has come,
+	// after a key.
 	Open(ctx context.Context, now time.Time, after fleet.EnrollmentID, limit int) ([]fleet.SetupFacts, error)
 	// Late reads the facts of setups that are done whose device answered about
 	// its package only now.
 	Late(ctx context.Context, limit int) ([]fleet.SetupFacts, error)
 	// OfHost reads the facts of a host's setup; nil: it never waited.
 	OfHost(ctx context.Context, host fleet.HostID) (*fleet.SetupFacts, error)
+	// Rest notes when to look at setups again that are as they were, but for
+	// those that changed since their facts were read.
+	Rest(ctx context.Context, setups []fleet.Setup) error
 	// Save writes a decision unless the setup changed since its facts were
 	// read; then it reports false.
 	Save(ctx context.Context, c *fleet.SetupChange) (bool, error)
@@ -38,7 +43,12 @@ type TeamSettings interface {
 }
 
 // Service looks after devices in Setup Assistant.
-type Service struct{ o Options }
+type Service struct {
+	o Options
+
+	mu    sync.Mutex
+	after fleet.EnrollmentID // that the last round came to
+}
 
 // Options are the parts of a Service.
 type Options struct {
@@ -53,15 +63,18 @@ type Options struct {
 }
 
 // New returns the service.
-func New(o Options) *Service { return &Service{o} }
+func New(o Options) *Service { return &Service{o: o} }
 
-// Round decides about every device that waits.
+// Round decides about devices that wait and whose time has come. It goes on
+// where the last one ended: neither many devices nor one about which nothing can
+// be decided keep it from those behind them.
 func (s *Service) Round(ctx context.Context) error {
-	var after fleet.EnrollmentID
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	settings := map[fleet.TeamID]fleet.SetupSettings{}
 	var links Links
 	for range maxRounds {
-		list, err := s.o.Store.Open(ctx, s.o.Clock(), after, batch)
+		list, err := s.o.Store.Open(ctx, s.o.Clock(), s.after, batch)
 		if err != nil {
 			return fmt.Errorf("read who waits in Setup Assistant: %w", err)
 		}
@@ -70,17 +83,33 @@ func (s *Service) Round(ctx context.Context) error {
 				return err
 			}
 		}
-		for _, f := range list {
-			after = f.Setup.EnrollmentID
-			if err := s.one(ctx, f, settings, links); err != nil {
-				return fmt.Errorf("setup of host %s: %w", f.Host.HardwareSerial, err)
-			}
+		if err := s.all(ctx, list, settings, links); err != nil {
+			return err
 		}
 		if len(list) < batch {
+			s.after = 0
 			break
 		}
 	}
 	return s.late(ctx)
+}
+
+func (s *Service) all(ctx context.Context, list []fleet.SetupFacts, settings map[fleet.TeamID]fleet.SetupSettings, links Links) error {
+	var rest []fleet.Setup
+	for _, f := range list {
+		s.after = f.Setup.EnrollmentID
+		c, err := s.one(ctx, f, settings, links)
+		if err != nil {
+			return fmt.Errorf("setup of host %s: %w", f.Host.HardwareSerial, err)
+		}
+		if c != nil && !c.Setup.NextAt.Equal(f.Setup.NextAt) {
+			rest = append(rest, c.Setup)
+		}
+	}
+	if len(rest) == 0 {
+		return nil
+	}
+	return s.o.Store.Rest(ctx, rest)
 }
 
 // late notes answers that came after the end of a setup.
@@ -101,7 +130,9 @@ func (s *Service) late(ctx context.Context) error {
 	return nil
 }
 
-func (s *Service) one(ctx context.Context, f fleet.SetupFacts, known map[fleet.TeamID]fleet.SetupSettings, links Links) error {
+// one decides about a device. It returns the decision if that changes nothing
+// but when to look again.
+func (s *Service) one(ctx context.Context, f fleet.SetupFacts, known map[fleet.TeamID]fleet.SetupSettings, links Links) (*fleet.SetupChange, error) {
 	settings, ok := known[f.Host.TeamID]
 	if !ok {
 		team, err := s.o.Teams.TeamSettings(ctx, f.Host.TeamID)
@@ -110,7 +141,7 @@ func (s *Service) one(ctx context.Context, f fleet.SetupFacts, known map[fleet.T
 			team, err = fleet.TeamSettings{}, nil // deleted a moment ago
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		settings = team.Setup
 		known[f.Host.TeamID] = settings
@@ -119,13 +150,17 @@ func (s *Service) one(ctx context.Context, f fleet.SetupFacts, known map[fleet.T
 		f.Planned, f.Pending, f.Failed = true, 0, 0
 	}
 	c, err := Decide(f, settings, links, ids.UUID, s.o.Clock())
-	if err != nil || unchanged(f, &c) {
-		return err
+	switch {
+	case err != nil:
+		return nil, err
+	case unchanged(f, &c):
+		return &c, nil
 	}
-	return s.save(ctx, &c)
+	return nil, s.save(ctx, &c)
 }
 
 func unchanged(f fleet.SetupFacts, c *fleet.SetupChange) bool {
+	f.Setup.NextAt = c.Setup.NextAt
 	return c.Bootstrap == nil && c.Release == nil && len(c.Events) == 0 && reflect.DeepEqual(c.Setup, f.Setup)
 }
 

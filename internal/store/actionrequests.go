@@ -13,7 +13,7 @@ import (
 )
 
 var requestCols = []string{"id", "uuid", "kind", "phase", "hosts", "targets", "actor_kind", "actor_id", "actor_name", "actor_email",
-	"address", "decided_by", "decided_name", "decided_email", "created_at", "due_at", "decided_at", "detail"}
+	"address", "decided_by", "decided_name", "decided_email", "created_at", "due_at", "decided_at", "detail", "lease_until"}
 
 var requestSelect = "SELECT " + strings.Join(requestCols, ", ") + " FROM action_requests"
 
@@ -43,7 +43,7 @@ func (s *session) putActionRequest(r *fleet.ActionRequest) error {
 	values := []any{int64(r.ID), r.UUID, int64(r.Kind), int64(r.Phase), r.Hosts, targets,
 		int64(r.Actor.Kind), int64(r.Actor.UserID), clip(r.Actor.Name, 255), clip(r.Actor.Email, 255), clip(r.Actor.Address, 100),
 		int64(r.DecidedBy.UserID), clip(r.DecidedBy.Name, 255), clip(r.DecidedBy.Email, 255),
-		micros(r.CreatedAt), micros(r.DueAt), micros(r.DecidedAt), clip(r.Detail, 1024)}
+		micros(r.CreatedAt), micros(r.DueAt), micros(r.DecidedAt), clip(r.Detail, 1024), micros(r.LeaseUntil)}
 	if err := s.put("action_requests", requestCols, [][]any{values}, s.db.dialect.onConflict(requestCols[:1], requestCols[3:]), 1); err != nil {
 		return fmt.Errorf("write request: %w", err)
 	}
@@ -52,13 +52,13 @@ func (s *session) putActionRequest(r *fleet.ActionRequest) error {
 
 func scanRequest(rows *sql.Rows) (r fleet.ActionRequest, err error) {
 	var targets []byte
-	var created, due, decided int64
+	var created, due, decided, lease int64
 	err = rows.Scan(&r.ID, &r.UUID, &r.Kind, &r.Phase, &r.Hosts, &targets, &r.Actor.Kind, &r.Actor.UserID, &r.Actor.Name, &r.Actor.Email,
-		&r.Actor.Address, &r.DecidedBy.UserID, &r.DecidedBy.Name, &r.DecidedBy.Email, &created, &due, &decided, &r.Detail)
+		&r.Actor.Address, &r.DecidedBy.UserID, &r.DecidedBy.Name, &r.DecidedBy.Email, &created, &due, &decided, &r.Detail, &lease)
 	if err != nil {
 		return r, err
 	}
-	r.CreatedAt, r.DueAt, r.DecidedAt = timeOf(created), timeOf(due), timeOf(decided)
+	r.CreatedAt, r.DueAt, r.DecidedAt, r.LeaseUntil = timeOf(created), timeOf(due), timeOf(decided), timeOf(lease)
 	if r.DecidedBy.UserID != 0 {
 		r.DecidedBy.Kind = fleet.ActorUser
 	}
@@ -98,7 +98,8 @@ const maxUncounted = 1000
 
 // uncount takes a host off the request by which its command came, which is taken
 // back and which the device never had: the newest of the command's sender that
-// still counts it. A command that was sent as such has a request without hosts.
+// still counts it. The request of a command that was sent as such may have more
+// hosts than it names.
 func (s *session) uncount(host fleet.HostID, c *fleet.WaitingCommand) error {
 	kind := countedAs(c.RequestType)
 	if kind == 0 || c.Sends > 0 {
@@ -114,23 +115,41 @@ func (s *session) uncount(host fleet.HostID, c *fleet.WaitingCommand) error {
 	if err != nil {
 		return err
 	}
-	counts := func(t fleet.ActionTarget) bool { return t.ID == host && !t.TakenBack }
 	for i := range list {
-		bare := c.Purpose == fleet.CommandCustom && len(list[i].Targets) == 0 && list[i].Hosts > 0
-		if !bare && (c.Purpose != fleet.CommandAction || !slices.ContainsFunc(list[i].Targets, counts)) {
+		if _, counts := countsOn(&list[i], host); !counts {
 			continue
 		}
 		r, err := s.actionRequest(list[i].UUID)
 		if err != nil || r == nil {
 			return err
 		}
-		if at := slices.IndexFunc(r.Targets, counts); at >= 0 {
+		at, counts := countsOn(r, host)
+		if !counts {
+			continue // another command of it was taken back a moment ago
+		}
+		if at >= 0 {
 			r.Targets[at].TakenBack = true
 		}
 		r.Hosts--
 		return s.putActionRequest(r)
 	}
 	return nil
+}
+
+// countsOn tells whether a request still counts a host, and which of its targets
+// that is; -1: one that it does not name.
+func countsOn(r *fleet.ActionRequest, host fleet.HostID) (at int, counts bool) {
+	at = slices.IndexFunc(r.Targets, func(t fleet.ActionTarget) bool { return t.ID == host })
+	if at >= 0 {
+		return at, !r.Targets[at].TakenBack
+	}
+	named := 0
+	for _, t := range r.Targets {
+		if !t.TakenBack {
+			named++
+		}
+	}
+	return at, r.Hosts > named
 }
 
 // countedAs is what the brake counts a command as; 0: as nothing.

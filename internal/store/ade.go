@@ -263,8 +263,8 @@ func (a *ADE) Due(ctx context.Context, token fleet.ServerTokenID, now time.Time,
 		return v, err
 	}, depSelect+", p.profile FROM ade_devices d JOIN hosts h ON h.id = d.host_id JOIN ade_profiles p ON p.token_id = d.token_id AND p.team_id = h.team_id"+
 		" WHERE d.token_id = ? AND d.deleted_at = 0 AND d.managed = TRUE AND d.held = FALSE AND p.profile <> '' AND d.profile <> p.profile"+
-		" AND (d.next_at <= ? OR (d.tried <> p.profile AND d.result <> ?)) ORDER BY d.serial LIMIT ?",
-		int64(token), micros(now), int64(fleet.DEPThrottled), limit)
+		" AND (d.next_at <= ? OR d.next_at > ? OR (d.tried <> p.profile AND d.result <> ?)) ORDER BY d.serial LIMIT ?",
+		int64(token), micros(now), micros(now.Add(fleet.DEPLongestPause)), int64(fleet.DEPThrottled), limit)
 	if err != nil {
 		return nil, fmt.Errorf("find devices that need a profile: %w", err)
 	}

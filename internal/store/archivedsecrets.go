@@ -48,6 +48,24 @@ func (s *session) archiveSecrets(host fleet.HostID) (fleet.HostActionState, erro
 	return v, nil
 }
 
+// archiveBypassCode keeps the bypass code of a device findable whose host is
+// deleted. The code itself is the enrollment's, which stays.
+func (s *session) archiveBypassCode(host fleet.HostID) error {
+	rows, err := collect(s, func(r *sql.Rows) ([]any, error) {
+		var key, device, serial string
+		err := r.Scan(&key, &device, &serial)
+		return []any{key, int64(fleet.ArchivedBypassCode), device, serial, s.db.now()}, err
+	}, "SELECT e.enroll_key, h.uuid, h.hardware_serial FROM enrollments e JOIN hosts h ON h.id = e.host_id JOIN secrets b ON b.scope = ? AND b.name = e.enroll_key"+
+		" WHERE e.host_id = ? AND e.parent_id = 0", string(fleet.ScopeBypassCode), int64(host))
+	if err != nil {
+		return err
+	}
+	if err := s.put("archived_secrets", archiveCols, rows, s.db.dialect.onConflict(archiveCols[:1], archiveCols[1:]), 1); err != nil {
+		return fmt.Errorf("archive the bypass code of host %d: %w", host, err)
+	}
+	return nil
+}
+
 // inherit gives hosts that nothing was done to the recovery lock passwords that
 // their devices had before.
 func (s *session) inherit(hosts []fleet.ActionHost) error {

@@ -68,8 +68,11 @@ func (t *Packages) Piece(ctx context.Context, id int64, n int) (data []byte, err
 
 // Finish gives a package that was begun to its team, in the place of old if that
 // is not nil. KindConflict: the team has another one; KindNotFound: there is no
-// such team.
+// such team; KindInvalid: it is empty.
 func (t *Packages) Finish(ctx context.Context, p, old *fleet.BootstrapPackage, events ...fleet.Event) error {
+	if len(p.Pieces) == 0 {
+		return fleet.FieldErrorf(fleet.KindInvalid, "package", "%s is empty", p.Name)
+	}
 	var sums []byte
 	for _, s := range p.Pieces {
 		sums = append(sums, s[:]...)

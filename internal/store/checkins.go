@@ -102,6 +102,11 @@ func (s *session) readFacts(jobs []*checkin) error {
 	for _, c := range jobs {
 		f := &c.facts
 		f.Enrollment, f.Identity = enrollments[c.look.Key.ID], identities[c.look.IdentityID]
+		if f.Identity != nil {
+			if f.Identity.TeamID, err = s.teamOrNone(f.Identity.TeamID); err != nil {
+				return err
+			}
+		}
 		if c.look.Key.ParentID != "" {
 			f.Parent = enrollments[c.look.Key.ParentID]
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/muster-mdm/muster/internal/fleet"
@@ -307,6 +308,7 @@ func (e *Enrollments) CountOnByTopic(ctx context.Context, other string) (int, er
 // Targets finds the hosts of the given UUIDs with their device channels.
 // UUIDs without a host are left out.
 func (e *Enrollments) Targets(ctx context.Context, uuids []string) ([]fleet.Target, error) {
+	uuids = slices.DeleteFunc(slices.Clone(uuids), func(v string) bool { return v == "" }) // of hosts that wait for their device
 	return e.targets(ctx, "h.uuid", anys(uuids))
 }
 

@@ -215,6 +215,9 @@ func (s *session) finishAll(reports []*exchange) error {
 	if err := s.finishActions(reports); err != nil {
 		return fmt.Errorf("store what answers mean for actions: %w", err)
 	}
+	if err := s.setupsAnswered(reports); err != nil {
+		return fmt.Errorf("wake setups: %w", err)
+	}
 	if err := s.eraseUnqueued(erased); err != nil {
 		return err
 	}

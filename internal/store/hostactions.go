@@ -288,6 +288,14 @@ func (a *HostActions) RotationsDue(ctx context.Context, now time.Time, limit int
 		"SELECT host_id FROM host_actions WHERE rotate_at > 0 AND rotate_at <= ? ORDER BY rotate_at, host_id LIMIT ?", micros(now), limit)
 }
 
+// LockedButHeardOf returns up to limit Macs that are locked and were heard of
+// more than settles after what was last done to them.
+func (a *HostActions) LockedButHeardOf(ctx context.Context, settles time.Duration, limit int) ([]fleet.HostID, error) {
+	return collect(a.db.view(ctx), scanKeyOf[fleet.HostID], "SELECT ha.host_id FROM host_actions ha JOIN hosts h ON h.id = ha.host_id AND h.platform = ?"+
+		" JOIN host_seen hs ON hs.host_id = ha.host_id AND hs.seen_at > ha.updated_at + ? WHERE ha.status = ? AND ha.pending = 0 ORDER BY ha.host_id LIMIT ?",
+		string(fleet.PlatformDarwin), settles.Microseconds(), int64(fleet.DeviceLocked), limit)
+}
+
 // Sweep drops sealed fields of commands that nobody needs any more: those
 // that wait, open a Mac or set a password in force are kept, and so are those
 // that are archived.

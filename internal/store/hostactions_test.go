@@ -322,3 +322,25 @@ func TestRequestsThatEndedLongAgoAreDropped(t *testing.T) {
 		equal(t, "what is left", left, "decided lately", "delayed", "due lately", "runs", "waits")
 	})
 }
+
+func TestALeaseOnARequestIsKept(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx, actions, now := context.Background(), store.NewHostActions(db), storetest.Clock()()
+		for _, until := range []time.Time{now.Add(time.Minute), now.Add(time.Hour), {}} {
+			if err := actions.Act(ctx, fleet.ActionLookup{RequestUUID: "R"}, func(f fleet.ActionFacts) (fleet.ActionChange, error) {
+				r := fleet.ActionRequest{UUID: "R", Kind: fleet.ActionDelete, Phase: fleet.ActionRunning, CreatedAt: now, DueAt: now}
+				if f.Request != nil {
+					r = *f.Request
+				}
+				r.LeaseUntil = until
+				return fleet.ActionChange{Request: &r}, nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			list, err := actions.RequestsDue(ctx, fleet.ActionRunning, now, 10)
+			if err != nil || len(list) != 1 || !list[0].LeaseUntil.Equal(until) {
+				t.Errorf("until %s: %+v, %v", until, list, err)
+			}
+		}
+	})
+}

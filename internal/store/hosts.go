@@ -313,7 +313,18 @@ const identifierLimit = 20
 // ByIdentifier returns the hosts whose UUID, serial or host name is the
 // identifier; the first of these that matches at all decides.
 func (h *Hosts) ByIdentifier(ctx context.Context, identifier string) ([]fleet.HostRef, error) {
+	if identifier == "" {
+		return nil, nil // hosts that wait for their device have no UUID
+	}
 	s := h.db.view(ctx)
+	if text, ok := strings.CutPrefix(identifier, fleet.IDPrefix); ok {
+		id, _ := parseInt(text) // what is no number is nobody's
+		refs, err := collect(s, scanHostRef, hostRefSelect+" WHERE h.id = ?", id)
+		if err != nil {
+			return nil, fmt.Errorf("find host: %w", err)
+		}
+		return refs, nil
+	}
 	for _, col := range []string{"h.uuid", "h.hardware_serial", "h.hostname", "h.computer_name"} {
 		refs, err := collect(s, scanHostRef, hostRefSelect+" WHERE "+col+" = ? ORDER BY h.id LIMIT ?", identifier, identifierLimit)
 		if err != nil {
@@ -369,6 +380,9 @@ func (h *Hosts) Delete(ctx context.Context, id fleet.HostID, events []fleet.Even
 			return err
 		}
 		if _, err := s.archiveSecrets(id); err != nil {
+			return err
+		}
+		if err := s.archiveBypassCode(id); err != nil {
 			return err
 		}
 		n, err := s.changed("DELETE FROM hosts WHERE id = ?", int64(id))
@@ -491,9 +505,6 @@ func (s *session) putHost(h *fleet.Host) error {
 		if err != nil {
 			return err
 		}
-		if h.TeamID, err = s.teamOrNone(h.TeamID); err != nil {
-			return err
-		}
 		h.ID = fleet.HostID(id)
 		h.CreatedAt = s.db.clock()
 	}
@@ -528,9 +539,6 @@ func (s *session) addHosts(hosts []*fleet.Host) error {
 	for _, h := range hosts {
 		h.ID, h.CreatedAt, h.UpdatedAt, h.LabelUpdatedAt = fleet.HostID(next), now, now, now
 		next++
-		if h.TeamID, err = s.teamOrNone(h.TeamID); err != nil {
-			return err
-		}
 		labels, err := s.builtinLabels(h.Platform)
 		if err != nil {
 			return fmt.Errorf("find built-in labels: %w", err)

@@ -263,3 +263,47 @@ func (i *Identities) DeleteExpiredChallenges(ctx context.Context, before time.Ti
 	})
 	return n, err
 }
+
+// Identities that no enrollment needs. One that is on, pending or leaving keeps
+// those that nothing took over from, expired as they may be: its device presents
+// them to be renewed.
+const (
+	ended = "superseded_at > 0 OR revoked_at > 0 OR NOT EXISTS (SELECT 1 FROM enrollments e WHERE e.id = identities.enrollment_id AND e.state IN (1, 2, 4))"
+	// passedOver were never used, and a later one was.
+	passedOver = "used_at = 0 AND EXISTS (SELECT 1 FROM identities n WHERE n.enrollment_id = identities.enrollment_id AND n.used_at > 0 AND n.not_after > identities.not_after)"
+)
+
+// DeleteExpired drops identities that expired before the time and that no
+// enrollment needs, and those of over-the-air enrollment that expired before
+// another, later time. It works in short transactions and reports how many rows
+// went.
+func (i *Identities) DeleteExpired(ctx context.Context, before, overTheAir time.Time) (int, error) {
+	total, atLeast, done := 0, int64(0), int64(0)
+	for range maxCleanups {
+		n, ids := 0, []any(nil)
+		_, err := collect(i.db.view(ctx), func(r *sql.Rows) (struct{}, error) {
+			var drop bool
+			err := r.Scan(&done, &atLeast, &drop)
+			if n++; drop {
+				ids = append(ids, done)
+			}
+			return struct{}{}, err
+		}, fmt.Sprintf("SELECT id, not_after, (purpose = %d OR not_after < ?) AND ("+ended+" OR "+passedOver+") FROM identities"+
+			" WHERE not_after < ? AND not_after >= ? AND (not_after > ? OR id > ?) ORDER BY not_after, id LIMIT ?", fleet.PurposeOTA),
+			micros(before), micros(overTheAir), atLeast, atLeast, done, cleanChunk)
+		if err == nil && len(ids) > 0 {
+			err = i.db.update(ctx, func(s *session) error {
+				s.identitiesChanged()
+				in, args := inList(ids)
+				return s.exec("DELETE FROM identities WHERE id IN "+in+" AND (used_at = 0 OR "+ended+")", args...)
+			})
+		}
+		if err != nil {
+			return total, fmt.Errorf("delete identities that expired: %w", err)
+		}
+		if total += len(ids); n < cleanChunk {
+			break
+		}
+	}
+	return total, nil
+}

@@ -225,3 +225,118 @@ func TestEnrollmentProfilesAreKept(t *testing.T) {
 		}
 	})
 }
+
+func TestExpiredIdentitiesThatNoEnrollmentNeedsGo(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := context.Background()
+		identities := store.NewIdentities(db)
+		n := 0
+		issue := func(c fleet.Challenge) fleet.Identity { n++; return addIdentity(t, db, n, c) }
+		enroll := func(key string, state fleet.EnrollmentState) (fleet.Identity, fleet.EnrollmentID) {
+			i := issue(fleet.Challenge{Purpose: fleet.PurposeEnroll})
+			e := apply(t, db, key, func(f fleet.EnrollmentFacts) fleet.EnrollmentChange {
+				e := fleet.Enrollment{Key: key, Channel: fleet.ChannelDevice, Generation: 1}
+				if f.Enrollment != nil {
+					e = *f.Enrollment
+				}
+				e.State = state
+				return fleet.EnrollmentChange{Enrollment: &e, Claim: i.ID, Revoke: f.Enrollment != nil}
+			})
+			return i, e.ID
+		}
+		const on, off = fleet.EnrollmentOn, fleet.EnrollmentOff
+		used, _ := enroll("USED", on)
+		pending, _ := enroll("PENDING", fleet.EnrollmentPending)
+		leaving, _ := enroll("LEAVING", fleet.EnrollmentLeaving)
+		left, _ := enroll("LEFT", off)
+		superseded, renewing := enroll("RENEWED", on)
+		newest := issue(fleet.Challenge{Purpose: fleet.PurposeRenew, EnrollmentID: renewing, Generation: 1})
+		apply(t, db, "RENEWED", func(f fleet.EnrollmentFacts) fleet.EnrollmentChange {
+			return fleet.EnrollmentChange{Enrollment: f.Enrollment, Supersede: newest.ID}
+		})
+		waiting := issue(fleet.Challenge{Purpose: fleet.PurposeRenew, EnrollmentID: renewing, Generation: 1}) // the device has yet to use it
+		c := fleet.Challenge{SecretSHA256: secretOf(100), Purpose: fleet.PurposeRenew, EnrollmentID: renewing, Generation: 1, ExpiresAt: time.Now().Add(time.Hour)}
+		if err := identities.AddChallenge(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		earlier := identityFor(c, 100)
+		earlier.NotAfter = newest.NotAfter.Add(-30 * time.Second)
+		passedOver, err := identities.Issue(ctx, c.SecretSHA256, earlier)
+		if err != nil {
+			t.Fatal(err)
+		}
+		revoked, _ := enroll("AGAIN", on)
+		again, _ := enroll("AGAIN", on)
+		unused, overTheAir := issue(fleet.Challenge{Purpose: fleet.PurposeEnroll}), issue(fleet.Challenge{Purpose: fleet.PurposeOTA})
+
+		check := func(when string, gone map[string]fleet.Identity, kept map[string]fleet.Identity) {
+			t.Helper()
+			for name, i := range gone {
+				if got, err := identities.Identity(ctx, i.SHA256); err != nil || got != nil {
+					t.Errorf("%s: that which is %s is still there: %v", when, name, err)
+				}
+			}
+			for name, i := range kept {
+				if got, err := identities.Identity(ctx, i.SHA256); err != nil || got == nil {
+					t.Errorf("%s: that which is %s is gone: %v", when, name, err)
+				}
+			}
+		}
+		needed := map[string]fleet.Identity{"used": used, "pending": pending, "leaving": leaving, "new": newest, "waiting": waiting, "used again": again}
+		useless := map[string]fleet.Identity{"of a device that left": left, "superseded": superseded, "revoked": revoked, "unused": unused, "passed over": *passedOver}
+		expired := used.NotAfter.Add(time.Second)
+		sweep := func(before, ota time.Time, want int) {
+			t.Helper()
+			if n, err := identities.DeleteExpired(ctx, before, ota); err != nil || n != want {
+				t.Errorf("%d went, %v; want %d", n, err, want)
+			}
+		}
+		sweep(expired.Add(-2*time.Minute), expired.Add(-time.Minute), 0)
+		check("before they expire", nil, map[string]fleet.Identity{"over the air": overTheAir, "revoked": revoked})
+		sweep(expired.Add(-time.Minute), expired, 1)
+		check("a day after", map[string]fleet.Identity{"over the air": overTheAir}, useless)
+		sweep(expired, expired, len(useless))
+		check("long after", useless, needed)
+		sweep(expired, expired, 0)
+		if c, i, err := identities.Challenge(ctx, secretOf(1)); err != nil || c == nil || i == nil {
+			t.Errorf("the challenge of one that is needed: %v, %v, %v", c, i, err)
+		}
+	})
+}
+
+// However many generations of identities there were, those in use stay.
+func TestIdentitiesDoNotPileUp(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := context.Background()
+		identities := store.NewIdentities(db)
+		const devices, generations = 10, 60
+		n := 0
+		var last []fleet.Identity
+		for range generations {
+			last = nil
+			for d := range devices {
+				n++
+				i := addIdentity(t, db, n, fleet.Challenge{Purpose: fleet.PurposeEnroll})
+				last = append(last, i)
+				key := fmt.Sprint("U-", d)
+				apply(t, db, key, func(f fleet.EnrollmentFacts) fleet.EnrollmentChange {
+					e := fleet.Enrollment{Key: key, Channel: fleet.ChannelDevice, State: fleet.EnrollmentOn, Generation: 1}
+					if f.Enrollment != nil {
+						e = *f.Enrollment
+					}
+					return fleet.EnrollmentChange{Enrollment: &e, Claim: i.ID, Revoke: f.Enrollment != nil}
+				})
+			}
+		}
+		after := last[0].NotAfter.Add(time.Hour)
+		gone, err := identities.DeleteExpired(ctx, after, after)
+		if err != nil || gone != (generations-1)*devices {
+			t.Errorf("%d of %d went: %v", gone, n, err)
+		}
+		for _, i := range last {
+			if got, err := identities.Identity(ctx, i.SHA256); err != nil || got == nil || got.EnrollmentID == 0 {
+				t.Errorf("one in use is gone: %v, %v", got, err)
+			}
+		}
+	})
+}

@@ -15,7 +15,7 @@ import (
 // path may read one from end to end.
 var growing = []string{"hosts", "host_seen", "label_members", "challenges", "identities", "enrollments", "pushes",
 	"commands", "command_queue", "command_results", "events", "sessions",
-	"host_refetches", "host_vitals", "host_lists", "software", "host_software", "host_certificates", "renewals"}
+	"host_refetches", "host_vitals", "host_lists", "software", "host_software", "host_certificates", "renewals", "setups"}
 
 // Every statement that a device's life prepares must find its rows by an
 // index. SQLite tells how it would run them.
@@ -175,6 +175,12 @@ func live(t *testing.T, ctx context.Context, db *DB) {
 	_, err = hosts.Host(ctx, targets[0].Host.ID)
 	must(err)
 	vitalsLive(t, ctx, db, targets[0].Host.ID)
+	setups := NewSetups(db)
+	_, err = setups.Open(ctx, time.Now(), 0, 10)
+	must(err)
+	_, err = setups.Late(ctx, 10)
+	must(err)
+	must(setups.Rest(ctx, []fleet.Setup{{EnrollmentID: 1, Version: 1}}))
 	_, err = hosts.ByIdentifier(ctx, "S")
 	must(err)
 	_, _, err = commands.List(ctx, fleet.CommandFilter{CommandUUID: "c0"})

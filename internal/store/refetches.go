@@ -53,11 +53,22 @@ func scanRefetchFacts(rows *sql.Rows) (fleet.RefetchFacts, error) {
 	return f, err
 }
 
+// maxRefetchPause is longer than any pause between refetches that can be set. A
+// time further ahead was written when the clock was wrong.
+const maxRefetchPause = 35 * 24 * time.Hour
+
 // Due returns up to limit hosts that are to be asked by now, the longest due
 // first.
 func (r *Refetches) Due(ctx context.Context, now time.Time, limit int) ([]fleet.RefetchFacts, error) {
-	list, err := collect(r.db.view(ctx), scanRefetchFacts, fmt.Sprintf(refetchFacts, "host_refetches r JOIN hosts h ON h.id = r.host_id",
+	s := r.db.view(ctx)
+	list, err := collect(s, scanRefetchFacts, fmt.Sprintf(refetchFacts, "host_refetches r JOIN hosts h ON h.id = r.host_id",
 		"r.due_at > 0 AND r.due_at <= ?", "r.due_at, h.id, e.id DESC LIMIT ?"), micros(now), limit)
+	if err == nil && len(list) < limit {
+		var ahead []fleet.RefetchFacts
+		ahead, err = collect(s, scanRefetchFacts, fmt.Sprintf(refetchFacts, "host_refetches r JOIN hosts h ON h.id = r.host_id",
+			"r.due_at > ?", "r.due_at, h.id, e.id DESC LIMIT ?"), micros(now.Add(maxRefetchPause)), limit-len(list))
+		list = append(list, ahead...)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("find due refetches: %w", err)
 	}

@@ -152,6 +152,21 @@ func TestAHostThatLeftIsNotAskedAndOneThatWasDecidedAboutTwiceIsAskedOnce(t *tes
 	})
 }
 
+func TestARefetchThatAClockThatWasAheadPutOffIsDue(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		now := storetest.Clock()().Add(time.Second)
+		onHost(t, db, "U-1")
+		askAll(t, db, now.Add(400*24*time.Hour), "1", "DEVICE")
+		onHost(t, db, "U-2")
+		if due := askAll(t, db, now, "2", "DEVICE"); len(due) != 2 || due[0].Host.UUID != "U-2" {
+			t.Errorf("due are %+v", due)
+		}
+		if due := askAll(t, db, now, "3", "DEVICE"); len(due) != 0 {
+			t.Errorf("still due are %+v", due)
+		}
+	})
+}
+
 // Where the last two hosts of a command answer at once on a database server,
 // neither answer sees that it is the last.
 func TestACommandThatTheLastAnswersLeftBehindGoes(t *testing.T) {

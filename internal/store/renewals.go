@@ -46,8 +46,12 @@ func scanRenewalFacts(rows *sql.Rows, more ...any) (fleet.RenewalFacts, error) {
 
 // inUse are the identities that devices use: not those of enrollments that
 // ended, nor those that another took over from.
-const inUse = " FROM identities i JOIN enrollments e ON e.id = i.enrollment_id AND e.state = 2 AND e.channel = 1" +
+const inUse = " FROM identities i JOIN enrollments e ON e.id = i.enrollment_id AND e.state = 2 AND e.channel IN (1, 3)" +
 	" WHERE i.superseded_at = 0 AND i.revoked_at = 0 AND i.used_at > 0"
+
+// renewable are those of inUse that can be renewed: of a device that its owner
+// enrolled with an account, the owner signs in again.
+const renewable = inUse + " AND e.channel = 1"
 
 // Expiring returns identities in use that expire before the time and of which
 // no renewal is under way, the nearest first.
@@ -58,7 +62,7 @@ func (r *Renewals) Expiring(ctx context.Context, before time.Time, limit int) ([
 		f, err := scanRenewalFacts(rows, &id, &notAfter)
 		f.IdentityID, f.NotAfter = id, timeOf(notAfter)
 		return f, err
-	}, "SELECT "+renewalFactCols+", i.id, i.not_after"+inUse+" AND i.not_after <= ?"+
+	}, "SELECT "+renewalFactCols+", i.id, i.not_after"+renewable+" AND i.not_after <= ?"+
 		" AND NOT EXISTS (SELECT 1 FROM renewals r WHERE r.enrollment_id = e.id) ORDER BY i.not_after, i.id LIMIT ?", micros(before), limit)
 	if err != nil {
 		return nil, fmt.Errorf("find identities that expire: %w", err)
@@ -81,7 +85,7 @@ func (r *Renewals) OfHost(ctx context.Context, host fleet.HostID) (*fleet.Renewa
 		f, err := scanRenewalFacts(rows, &id, &notAfter)
 		f.IdentityID, f.NotAfter = id, timeOf(notAfter)
 		return f, err
-	}, "SELECT "+renewalFactCols+", i.id, i.not_after"+inUse+" AND e.host_id = ? ORDER BY i.used_at DESC, i.id DESC LIMIT 1", int64(host))
+	}, "SELECT "+renewalFactCols+", i.id, i.not_after"+renewable+" AND e.host_id = ? ORDER BY i.used_at DESC, i.id DESC LIMIT 1", int64(host))
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
@@ -95,6 +99,10 @@ func (r *Renewals) OfHost(ctx context.Context, host fleet.HostID) (*fleet.Renewa
 	return &list[0], nil
 }
 
+// maxRenewalPause is longer than any pause of a renewal. A time further ahead
+// was written when the clock was wrong.
+const maxRenewalPause = 8 * 24 * time.Hour
+
 // Due returns up to limit renewals that are to be looked at.
 func (r *Renewals) Due(ctx context.Context, now time.Time, limit int) ([]fleet.RenewalFacts, error) {
 	list, err := collect(r.db.view(ctx), func(rows *sql.Rows) (fleet.RenewalFacts, error) {
@@ -107,8 +115,8 @@ func (r *Renewals) Due(ctx context.Context, now time.Time, limit int) ([]fleet.R
 		return f, err
 	}, fmt.Sprintf("SELECT "+renewalFactCols+", r.identity_id, r.waiting, r.attempts, r.asked_at, r.deadline, r.due_at, r.fault, r.acknowledged,"+
 		" COALESCE((SELECT MAX(q.sends) FROM command_queue q JOIN commands c ON c.id = q.command_id WHERE q.enrollment_id = r.enrollment_id AND c.purpose = %d), 0)"+
-		" FROM renewals r JOIN enrollments e ON e.id = r.enrollment_id WHERE r.due_at <= ? ORDER BY r.due_at, r.enrollment_id LIMIT ?", fleet.CommandRenew),
-		micros(now), limit)
+		" FROM renewals r JOIN enrollments e ON e.id = r.enrollment_id WHERE (r.due_at <= ? OR r.due_at > ?) ORDER BY r.due_at, r.enrollment_id LIMIT ?", fleet.CommandRenew),
+		micros(now), micros(now.Add(maxRenewalPause)), limit)
 	if err != nil {
 		return nil, fmt.Errorf("find renewals to look at: %w", err)
 	}

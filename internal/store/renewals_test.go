@@ -86,3 +86,27 @@ func TestIdentitiesThatExpireAreCountedByWeek(t *testing.T) {
 		}
 	})
 }
+
+// A device that its owner enrolled with an account is renewed by its owner: it
+// is in the list, and is not sent a renewal.
+func TestIdentitiesOfPersonalDevicesExpireAndAreNotRenewed(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx, now := context.Background(), storetest.Clock()()
+		d := using(t, db, 1, now.Add(24*time.Hour))
+		apply(t, db, d.host.UUID, func(f fleet.EnrollmentFacts) fleet.EnrollmentChange {
+			e := *f.Enrollment
+			e.Channel = fleet.ChannelBYODDevice
+			return fleet.EnrollmentChange{Enrollment: &e}
+		})
+		r := store.NewRenewals(db)
+		if got, err := r.Expiries(ctx, now, now.Add(48*time.Hour), 3); err != nil || len(got.Nearest) != 1 || got.Weeks[0] != 1 {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if list, err := r.Expiring(ctx, now.Add(48*time.Hour), 3); err != nil || len(list) != 0 {
+			t.Errorf("to be renewed: %+v, %v", list, err)
+		}
+		if facts, err := r.OfHost(ctx, d.host.ID); err != nil || facts != nil {
+			t.Errorf("to be renewed by hand: %+v, %v", facts, err)
+		}
+	})
+}

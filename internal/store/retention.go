@@ -16,6 +16,37 @@ const (
 	erasedAfter = int64(time.Hour / time.Microsecond)
 )
 
+// SweepClock tells the time by which things are dropped that nobody brings back.
+type SweepClock struct{ db *DB }
+
+// NewSweepClock returns the sweep clock of db.
+func NewSweepClock(db *DB) *SweepClock { return &SweepClock{db} }
+
+// Advance puts the clock to the time, but forward by at most a step: a server
+// whose clock is wrong for an hour drops nothing that is young, and one that was
+// off for long catches up step by step.
+func (c *SweepClock) Advance(ctx context.Context, now time.Time, step time.Duration) (time.Time, error) {
+	at := now
+	err := c.db.update(ctx, func(s *session) error {
+		var last int64
+		at = now
+		found, err := s.get("SELECT swept_at FROM sweep_clock WHERE id = 1", nil, &last)
+		switch {
+		case err != nil:
+			return err
+		case !found:
+			return s.insertRows("sweep_clock", []string{"id", "swept_at"}, [][]any{{1, micros(at)}}, "")
+		case now.After(timeOf(last).Add(step)):
+			at = timeOf(last).Add(step)
+		}
+		return s.exec("UPDATE sweep_clock SET swept_at = ? WHERE id = 1", micros(at))
+	})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("advance the sweep clock: %w", err)
+	}
+	return at, nil
+}
+
 // DeleteOld drops answers given before the time, and commands that nobody is
 // waiting for and nobody answered lately. It works in short transactions and
 // reports how many rows went.

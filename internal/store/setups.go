@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,14 +61,15 @@ func setupValues(v *fleet.Setup) ([]any, error) {
 // as a power of two.
 const setupVersions = 32
 
-// beginSetup notes that a device waits from now on.
+// beginSetup notes that a device waits from now on. It waits once in a
+// generation: a check-in that is repeated after it went on begins nothing.
 func (s *session) beginSetup(e *fleet.Enrollment) error {
 	row, err := setupValues(&fleet.Setup{EnrollmentID: e.ID, HostID: e.HostID, State: fleet.SetupWaiting, StartedAt: s.db.clock(),
 		Version: e.Generation << setupVersions}) // never one of an earlier enrollment's
 	if err != nil {
 		return err
 	}
-	return s.upsertRows("setups", setupCols, 1, [][]any{row})
+	return s.put("setups", setupCols, [][]any{row}, s.db.dialect.onConflict(setupCols[:1], nil), 0)
 }
 
 // forgetSetup ends what an enrollment waited for: it is off, or began anew.
@@ -76,7 +78,9 @@ func (s *session) forgetSetup(e *fleet.Enrollment) error {
 }
 
 var setupSelect = "SELECT su." + strings.Replace(strings.Join(setupCols, ", su."), "su.host_id", "e.host_id", 1) + ", e.state, e.awaiting_configuration, e.kind," +
-	" COALESCE(br.status, 0), br.result, COALESCE(rr.status, 0), rr.result" +
+	" COALESCE(br.status, 0), br.result, COALESCE(rr.status, 0), rr.result," +
+	" EXISTS (SELECT 1 FROM command_queue bq WHERE bq.command_id = su.bootstrap_command AND bq.enrollment_id = su.enrollment_id)," +
+	" EXISTS (SELECT 1 FROM command_queue rq WHERE rq.command_id = su.release_command AND rq.enrollment_id = su.enrollment_id)" +
 	" FROM setups su JOIN enrollments e ON e.id = su.enrollment_id" +
 	" LEFT JOIN command_results br ON br.command_id = su.bootstrap_command AND br.enrollment_id = su.enrollment_id" +
 	" LEFT JOIN command_results rr ON rr.command_id = su.release_command AND rr.enrollment_id = su.enrollment_id"
@@ -88,7 +92,8 @@ func scanSetup(rows *sql.Rows) (fleet.SetupFacts, error) {
 	var state fleet.EnrollmentState
 	v := &f.Setup
 	err := rows.Scan(&v.EnrollmentID, &v.HostID, &v.State, &started, &ended, &steps, &v.Outcome, &v.BootstrapCommand, &v.ReleaseCommand, &v.Tries, &next,
-		&v.Version, &v.PackageName, &v.PackageStatus, &state, &f.Awaiting, &f.Kind, &f.BootstrapStatus, &f.BootstrapAnswer, &f.ReleaseStatus, &f.ReleaseAnswer)
+		&v.Version, &v.PackageName, &v.PackageStatus, &state, &f.Awaiting, &f.Kind, &f.BootstrapStatus, &f.BootstrapAnswer, &f.ReleaseStatus, &f.ReleaseAnswer,
+		&f.BootstrapQueued, &f.ReleaseQueued)
 	if err != nil {
 		return f, err
 	}
@@ -98,12 +103,21 @@ func scanSetup(rows *sql.Rows) (fleet.SetupFacts, error) {
 	return f, err
 }
 
+// maxSetupPause is longer than any pause that a setup makes. A time further
+// ahead was written when the clock was wrong.
+const maxSetupPause = time.Hour
+
+var setupsDue = fmt.Sprintf("SELECT enrollment_id FROM setups WHERE state IN (%d, %d, %d) AND enrollment_id > ?",
+	fleet.SetupWaiting, fleet.SetupHeld, fleet.SetupReleasing)
+
 // Open reads the facts of setups that are not done and whose time has come,
-// those after a key in its order.
+// those after a key in its order. A device whose host was deleted brings it back
+// first.
 func (t *Setups) Open(ctx context.Context, now time.Time, after fleet.EnrollmentID, limit int) ([]fleet.SetupFacts, error) {
 	s := t.db.view(ctx)
-	list, err := collect(s, scanSetup, setupSelect+" WHERE su.state IN (?, ?, ?) AND su.enrollment_id > ? AND su.next_at <= ? AND e.state = ? ORDER BY su.enrollment_id LIMIT ?",
-		int64(fleet.SetupWaiting), int64(fleet.SetupHeld), int64(fleet.SetupReleasing), int64(after), micros(now), int64(fleet.EnrollmentOn), limit)
+	list, err := collect(s, scanSetup, setupSelect+" JOIN ("+setupsDue+" AND next_at <= ? UNION ALL "+setupsDue+" AND next_at > ?) due ON due.enrollment_id = su.enrollment_id"+
+		" WHERE e.state = ? AND e.host_id <> 0 ORDER BY su.enrollment_id LIMIT ?",
+		int64(after), micros(now), int64(after), micros(now.Add(maxSetupPause)), int64(fleet.EnrollmentOn), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -225,6 +239,50 @@ func (s *session) setupPackages(list []fleet.SetupFacts) error {
 		}
 	}
 	return nil
+}
+
+// Rest notes when to look at setups again, but for those that changed since
+// their facts were read.
+func (t *Setups) Rest(ctx context.Context, setups []fleet.Setup) error {
+	until := map[int64][][2]int64{}
+	for _, v := range setups {
+		until[micros(v.NextAt)] = append(until[micros(v.NextAt)], [2]int64{int64(v.EnrollmentID), v.Version})
+	}
+	err := t.db.update(ctx, func(s *session) error {
+		for at, keys := range until {
+			ids := make([]any, 0, len(keys))
+			for _, k := range keys {
+				ids = append(ids, k[0])
+			}
+			in, args := inList(ids)
+			same, versions := s.db.dialect.inPairs(keys)
+			if err := s.exec("UPDATE setups SET next_at = ? WHERE enrollment_id IN "+in+" AND (enrollment_id, version) IN "+same,
+				slices.Concat([]any{at}, args, versions)...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("let setups rest: %w", err)
+	}
+	return nil
+}
+
+// setupsAnswered ends the pauses of setups whose devices answered. What was
+// decided before is decided again.
+func (s *session) setupsAnswered(reports []*exchange) error {
+	var keys []any
+	for _, x := range reports {
+		if x.known && !x.out.Keep && x.target.Command.Purpose == fleet.CommandSetup {
+			keys = append(keys, int64(x.enrollment))
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	in, args := inList(keys)
+	return s.exec("UPDATE setups SET next_at = 0, version = version + 1 WHERE enrollment_id IN "+in, args...)
 }
 
 // Save writes a decision with its commands and events, unless the setup

@@ -210,9 +210,8 @@ func (t *Teams) Update(ctx context.Context, team *fleet.Team, events ...fleet.Ev
 	return duplicateTeam(err, team.Name)
 }
 
-// teamOrNone is the team of a host that is made, kept until the transaction
-// ends; no team where it was deleted since the device got its enrollment
-// profile.
+// teamOrNone is the team that an enrollment profile was made for, kept until
+// the transaction ends; no team where it was deleted since.
 func (s *session) teamOrNone(id fleet.TeamID) (fleet.TeamID, error) {
 	if id == fleet.NoTeam {
 		return id, nil
@@ -222,7 +221,7 @@ func (s *session) teamOrNone(id fleet.TeamID) (fleet.TeamID, error) {
 	}
 	var there int64
 	if _, err := s.get("SELECT id FROM teams WHERE id = ?"+s.db.dialect.lockForShare(), []any{int64(id)}, &there); err != nil {
-		return id, fmt.Errorf("find the team of a new host: %w", err)
+		return id, fmt.Errorf("find the team of a device: %w", err)
 	}
 	if s.teams == nil {
 		s.teams = map[fleet.TeamID]fleet.TeamID{}

@@ -84,11 +84,10 @@ func (d *Device) boot(ctx context.Context) error {
 		d.setAwaiting(d.spec.AwaitingConfiguration)
 		return err
 	}
-	if a.Removable != nil && !*a.Removable {
-		d.mu.Lock()
-		d.enrolled.fixed = true
-		d.mu.Unlock()
-	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.bought = true
+	d.enrolled.fixed = a.Removable != nil && !*a.Removable
 	return nil
 }
 

@@ -12,6 +12,9 @@ func (d *Device) handle(ctx context.Context, e *enrollment, c *channel, cmd *com
 	switch {
 	case cmd.uuid == "" || cmd.requestType == "":
 		r = &report{status: statusFormatError}
+	case e.personal() && organizationsOnly(cmd.requestType):
+		// Apple: not available for User Enrollment.
+		r = refused(link{domainMDM, codeNotAuthorized, "The command is not allowed for this enrollment."})
 	case d.faults.refuses(d.spec.Model.Family, cmd.requestType):
 		r = &report{status: statusNotNow}
 	default:
@@ -20,6 +23,17 @@ func (d *Device) handle(ctx context.Context, e *enrollment, c *channel, cmd *com
 	r.commandUUID, r.requestType = cmd.uuid, cmd.requestType
 	d.emit(Event{Kind: EventCommand, RequestType: cmd.requestType, CommandUUID: cmd.uuid, Status: r.status})
 	return r
+}
+
+// organizationsOnly reports commands that a device which its owner enrolled
+// with an account refuses.
+func organizationsOnly(requestType string) bool {
+	switch requestType {
+	case "EraseDevice", "ClearPasscode", "EnableLostMode", "DisableLostMode", "DeviceLocation", "PlayLostModeSound", "RestartDevice", "ShutDownDevice",
+		"ActivationLockBypassCode", "SetRecoveryLock", "VerifyRecoveryLock", "InstallEnterpriseApplication":
+		return true
+	}
+	return false
 }
 
 // execute is the table of commands.

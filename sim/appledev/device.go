@@ -120,6 +120,7 @@ type Device struct {
 	name      string
 	awaiting  bool
 	boxed     bool     // not set up since it was made or erased
+	bought    bool     // its organization supervises it: Apple told it in Setup Assistant
 	returning []byte   // enrollment profile of a return to service
 	hardware  *builtIn // nil: not yet asked for
 	enrolled  *enrollment
@@ -203,7 +204,7 @@ func (d *Device) reset() {
 	d.random = rand.New(rand.NewPCG(seed, d.spec.Seed)) // repeatable, not secret
 	d.name = d.spec.Name
 	d.awaiting = d.spec.AwaitingConfiguration
-	d.boxed, d.returning = true, nil
+	d.boxed, d.bought, d.returning = true, false, nil
 	d.enrolled = nil
 	d.stores = [channels]store{}
 	d.settings = make(map[string]dict)
@@ -211,6 +212,10 @@ func (d *Device) reset() {
 	d.pin, d.lost, d.recovery = "", nil, ""
 	d.packages = nil
 }
+
+// supervised reports whether an organization supervises the device: as it was
+// made, or because it came by automated enrollment. It wants mu.
+func (d *Device) supervised() bool { return d.spec.Supervised || d.bought }
 
 // Spec returns what the device is.
 func (d *Device) Spec() Spec { return d.spec }

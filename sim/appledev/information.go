@@ -26,7 +26,7 @@ func (d *Device) facts() map[string]any {
 		"SupplementalBuildVersion": d.build, "ModelName": m.Family.String(), "Model": m.Number, "ModelNumber": m.Number + "LL/A",
 		"ProductName": m.Product, "SerialNumber": d.spec.Serial,
 		"DeviceCapacity": m.CapacityG, "AvailableDeviceCapacity": d.spec.freeSpace(at),
-		"BatteryLevel": d.spec.battery(at), "IsSupervised": d.spec.Supervised, "IsMultiUser": false,
+		"BatteryLevel": d.spec.battery(at), "IsSupervised": d.supervised(), "IsMultiUser": false,
 		"IsDeviceLocatorServiceEnabled": false, "IsActivationLockEnabled": false, "AwaitingConfiguration": d.awaiting,
 		"WiFiMAC": d.spec.WiFi, "BluetoothMAC": d.spec.WiFi[:15] + "ff", "TimeZone": "Europe/Berlin",
 		"iTunesStoreAccountIsActive": false, "IsCloudBackupEnabled": false, "IsNetworkTethered": false,

@@ -77,11 +77,11 @@ func (d *Device) deviceLock(cmd *command) *report {
 // lostMode is the table of commands about Lost Mode. Codes are those of Apple's
 // pages on them.
 func (d *Device) lostMode(cmd *command) *report {
-	if d.spec.Model.Family == Mac || !d.spec.Supervised {
-		return refused(link{domainMDM, codeNotSupported, "Lost Mode needs a supervised iPhone or iPad"})
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.spec.Model.Family == Mac || !d.supervised() {
+		return refused(link{domainMDM, codeNotSupported, "Lost Mode needs a supervised iPhone or iPad"})
+	}
 	if cmd.requestType == "EnableLostMode" {
 		shown := LostMode{cmd.body.text("Message"), cmd.body.text("PhoneNumber"), cmd.body.text("Footnote")}
 		if shown.Message == "" && shown.PhoneNumber == "" {
@@ -157,7 +157,9 @@ func (d *Device) BypassCode() string {
 // activationLockBypassCode tells the code, as if supervision were not older than
 // 15 days.
 func (d *Device) activationLockBypassCode() *report {
-	if !d.spec.Supervised {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.supervised() {
 		return refused(link{domainMDM, codeNotSupported, "Only supervised devices have a bypass code"})
 	}
 	return acknowledged(dict{"ActivationLockBypassCode": d.BypassCode()})

@@ -433,7 +433,8 @@ func TestTheBrakeStopsOnePersonAndNotTheNext(t *testing.T) {
 		if _, err := w.api.WipeHost(ctx, ids[3], apiv1.WipeRequest{}); err != nil {
 			t.Errorf("an hour later: %v", err)
 		}
-		if err := w.api.DeleteHost(ctx, ids[0]); err != nil {
+		refusedWith(t, "a deletion that takes a wipe back", w.api.DeleteHost(ctx, ids[0]), http.StatusConflict, "pending wipe")
+		if err := w.api.ForceDeleteHost(ctx, ids[0]); err != nil {
 			t.Fatal(err)
 		}
 		refusedWith(t, "a second deletion", w.api.DeleteHost(ctx, ids[1]), http.StatusTooManyRequests, "deletes_per_hour")

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -57,10 +58,12 @@ func (f facts) truth(key string) fleet.Tri {
 	return fleet.TriOf(b)
 }
 
+// number is a number that can be stored: a property list may have <real>nan</real>
+// and infinities, which databases refuse.
 func (f facts) number(key string) (float64, bool) {
 	switch v := f[key].(type) {
 	case float64:
-		return v, true
+		return v, !math.IsNaN(v) && !math.IsInf(v, 0)
 	case int64:
 		return float64(v), true
 	}

@@ -41,6 +41,16 @@ func TestWhatCannotBeTrueOfADeviceIsNotKnown(t *testing.T) {
 	}
 }
 
+func TestWhatIsNoNumberIsNotKnown(t *testing.T) {
+	for _, text := range []string{"nan", "NaN", "inf", "+infinity", "-inf"} {
+		v := Vitals(dictOf(t, "<key>QueryResponses</key><dict>"+str("ProductName", "iPhone15,2")+"<key>DeviceCapacity</key><real>"+text+"</real>"+
+			"<key>AvailableDeviceCapacity</key><real>"+text+"</real><key>BatteryLevel</key><real>"+text+"</real></dict>"))
+		if v.DiskTotalGB != nil || v.DiskAvailableGB != nil || v.Details.BatteryLevel != nil || v.Model != "iPhone15,2" {
+			t.Errorf("%s: %+v", text, v)
+		}
+	}
+}
+
 func TestEqualListsOfApplicationsHaveEqualHashes(t *testing.T) {
 	app := func(name, version, more string) string {
 		return "<dict>" + str("Name", name) + str("ShortVersion", version) + str("Identifier", "id."+name) + more + "</dict>"

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -69,7 +70,7 @@ func (a *archive) checkSignature(out *Package) error {
 // signedAt reads the time of an RSA signature: seconds since 2001-01-01 UTC.
 func signedAt(text string) time.Time {
 	seconds, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-	if err != nil || seconds <= 0 || seconds > 1e10 {
+	if err != nil || math.IsNaN(seconds) || seconds <= 0 || seconds > 1e10 {
 		return time.Time{}
 	}
 	return time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(seconds) * time.Second)

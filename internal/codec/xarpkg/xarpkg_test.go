@@ -188,3 +188,11 @@ func FuzzRead(f *testing.F) {
 		_ = describe(data, &Package{})
 	})
 }
+
+func TestATimeThatIsNoNumberIsNotKnown(t *testing.T) {
+	for text, known := range map[string]bool{"800000000.5": true, "NaN": false, "inf": false, "-1": false, "": false} {
+		if at := signedAt(text); at.IsZero() == known {
+			t.Errorf("%q: %s", text, at)
+		}
+	}
+}

@@ -238,12 +238,12 @@ type Commands struct {
 	Filter fleet.CommandFilter
 }
 
-func (f *Commands) Run(_ context.Context, _ fleet.Actor, uuids []string, raw []byte) (fleet.Command, []string, error) {
+func (f *Commands) Run(_ context.Context, _ fleet.Sender, uuids []string, raw []byte) (fleet.Command, []string, error) {
 	f.Raw, f.UUIDs = raw, uuids
 	return fleet.Command{UUID: "cmd-1", RequestType: "DeviceInformation", Platform: fleet.PlatformDarwin}, nil, nil
 }
 
-func (f *Commands) RunByID(_ context.Context, _ fleet.Actor, ids []fleet.HostID, raw []byte) (fleet.Command, []string, error) {
+func (f *Commands) RunByID(_ context.Context, _ fleet.Sender, ids []fleet.HostID, raw []byte) (fleet.Command, []string, error) {
 	f.Raw, f.IDs = raw, ids
 	return fleet.Command{UUID: "cmd-2", RequestType: "DeviceInformation", Platform: fleet.PlatformDarwin}, []string{"UDID-8"}, nil
 }

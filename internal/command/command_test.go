@@ -1,0 +1,116 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/muster-mdm/muster/internal/fleet"
+)
+
+// desk stands for everything around the service.
+type desk struct {
+	Commands
+	sent     []fleet.HostID
+	admitted []fleet.ActionKind
+}
+
+func (d *desk) Enqueue(_ context.Context, _ *fleet.Command, targets []fleet.Target, _ ...fleet.Event) ([]fleet.Target, error) {
+	for _, t := range targets {
+		d.sent = append(d.sent, t.Host.ID)
+	}
+	return nil, nil
+}
+
+func (d *desk) Admit(_ context.Context, _ fleet.Actor, kind fleet.ActionKind, _ []fleet.HostID, _ bool) (*fleet.ActionRequest, error) {
+	d.admitted = append(d.admitted, kind)
+	return nil, nil
+}
+
+func (d *desk) hosts() []fleet.Target {
+	target := func(id int, uuid string, mdm fleet.MDMStatus) fleet.Target {
+		return fleet.Target{Host: fleet.HostRef{ID: fleet.HostID(id), UUID: uuid, Hostname: fmt.Sprint("host ", id), Platform: fleet.PlatformIOS, MDM: mdm},
+			EnrollmentID: fleet.EnrollmentID(id), State: fleet.EnrollmentOn}
+	}
+	return []fleet.Target{target(1, "ours", fleet.MDMAutomatic), target(2, "person's", fleet.MDMPersonal), target(3, "", fleet.MDMPending)}
+}
+
+func (d *desk) Targets(_ context.Context, uuids []string) (out []fleet.Target, err error) {
+	for _, t := range d.hosts() {
+		for _, u := range uuids {
+			if t.Host.UUID == u {
+				out = append(out, t)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (d *desk) TargetsByID(_ context.Context, ids []fleet.HostID) (out []fleet.Target, err error) {
+	for _, t := range d.hosts() {
+		for _, id := range ids {
+			if t.Host.ID == id {
+				out = append(out, t)
+			}
+		}
+	}
+	return out, nil
+}
+
+func plistOf(requestType, more string) []byte {
+	return []byte(`<plist version="1.0"><dict><key>Command</key><dict><key>RequestType</key><string>` + requestType + `</string>` + more + `</dict></dict></plist>`)
+}
+
+// Commands that do what actions on hosts do are for those who may act, and not
+// for devices that belong to a person.
+func TestCommandsThatAreActionsAreTreatedAsSuch(t *testing.T) {
+	const enrollment = `<key>Identifier</key><string>com.muster-mdm.enrollment</string>`
+	for _, tt := range []struct {
+		name    string
+		command []byte
+		mayAct  bool
+		host    string
+		want    fleet.Kind // KindInternal: it is sent
+		braked  fleet.ActionKind
+	}{
+		{"a question", plistOf("DeviceInformation", ""), false, "ours", fleet.KindInternal, 0},
+		{"a question to a person's device", plistOf("DeviceInformation", ""), false, "person's", fleet.KindInternal, 0},
+		{"a wipe", plistOf("EraseDevice", ""), true, "ours", fleet.KindInternal, fleet.ActionWipe},
+		{"a wipe by a repository", plistOf("EraseDevice", ""), false, "ours", fleet.KindForbidden, 0},
+		{"a wipe of a person's device", plistOf("EraseDevice", ""), true, "person's", fleet.KindInvalid, 0},
+		{"a lock by a repository", plistOf("DeviceLock", ""), false, "ours", fleet.KindForbidden, 0},
+		{"a lock of a person's device", plistOf("DeviceLock", ""), true, "person's", fleet.KindInvalid, 0},
+		{"Lost Mode of a person's device", plistOf("EnableLostMode", ""), true, "person's", fleet.KindInvalid, 0},
+		{"a passcode cleared by a repository", plistOf("ClearPasscode", ""), false, "ours", fleet.KindForbidden, 0},
+		{"a place told to a repository", plistOf("DeviceLocation", ""), false, "ours", fleet.KindForbidden, 0},
+		{"the end of an enrollment by a repository", plistOf("RemoveProfile", enrollment), false, "ours", fleet.KindForbidden, 0},
+		{"the end of a person's enrollment", plistOf("RemoveProfile", enrollment), true, "person's", fleet.KindInternal, fleet.ActionUnenroll},
+		{"a profile removed", plistOf("RemoveProfile", `<key>Identifier</key><string>com.example</string>`), false, "ours", fleet.KindInternal, 0},
+	} {
+		d := &desk{}
+		s := NewService(d, d, nil, d, time.Now)
+		_, _, err := s.Run(t.Context(), fleet.Sender{MayAct: tt.mayAct}, []string{tt.host}, tt.command)
+		sent := len(d.sent) == 1
+		if (err == nil) != (tt.want == fleet.KindInternal) || err != nil && fleet.KindOf(err) != tt.want || sent != (err == nil) {
+			t.Errorf("%s: %v, sent %v", tt.name, err, d.sent)
+		}
+		if braked := len(d.admitted) == 1 && d.admitted[0] == tt.braked; braked != (tt.braked != 0) {
+			t.Errorf("%s: the brake is asked about %v", tt.name, d.admitted)
+		}
+	}
+}
+
+// Hosts that wait for their device have no UUID: an empty one names none of
+// them.
+func TestAnEmptyUUIDNamesNoHost(t *testing.T) {
+	for _, uuids := range [][]string{{""}, {"ours", ""}, {"", ""}} {
+		d := &desk{}
+		s := NewService(d, d, nil, d, time.Now)
+		_, _, err := s.Run(t.Context(), fleet.Sender{MayAct: true}, uuids, plistOf("EraseDevice", ""))
+		if fleet.KindOf(err) != fleet.KindInvalid || !strings.Contains(err.Error(), "empty UUID") || len(d.sent) > 0 {
+			t.Errorf("%q: %v, sent to %v", uuids, err, d.sent)
+		}
+	}
+}
