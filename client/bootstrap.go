@@ -15,9 +15,9 @@ import (
 )
 
 // UploadBootstrapPackage gives a team's Macs an installer package; team 0: hosts
-// without a team. size is that of content, which is read once. It takes as long
-// as ctx allows.
-func (c *Client) UploadBootstrapPackage(ctx context.Context, team int64, name string, content io.Reader, size int64) error {
+// without a team. size is that of content, which is read once. replace puts it
+// in the place of the one that the team has. It takes as long as ctx allows.
+func (c *Client) UploadBootstrapPackage(ctx context.Context, team int64, name string, content io.Reader, size int64, replace bool) error {
 	var head bytes.Buffer
 	form := multipart.NewWriter(&head)
 	if err := form.WriteField("team_id", strconv.FormatInt(team, 10)); err != nil {
@@ -32,7 +32,7 @@ func (c *Client) UploadBootstrapPackage(ctx context.Context, team int64, name st
 	}
 	text := head.Bytes()
 	body := io.MultiReader(bytes.NewReader(text[:begin]), content, bytes.NewReader(text[begin:]))
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+prefix+"/bootstrap", body)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+prefix+"/bootstrap?replace="+strconv.FormatBool(replace), body)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,14 @@ type ExpiringResponse struct {
 	Days       int                `json:"days"`
 	Expiring   []ExpiringThing    `json:"expiring" nullable:"false" doc:"Of the server's own, the nearest first"`
 	Identities ExpiringIdentities `json:"identities"`
+	Refused    []RefusedToken     `json:"refused_tokens" nullable:"false" doc:"Server tokens that Apple does not accept at present, whatever their date"`
+}
+
+// RefusedToken is a server token with which Apple does not work.
+type RefusedToken struct {
+	ID     int64  `json:"id"`
+	Name   string `json:"name" doc:"Of the server at Apple"`
+	Reason string `json:"reason" doc:"What Apple says, and what to do"`
 }
 
 // ExpiringThing is a certificate or token of the server's own.

@@ -113,7 +113,7 @@ type SetupAssistant struct {
 	Name              string          `json:"name"`
 	UploadedAt        time.Time       `json:"uploaded_at"`
 	EnrollmentProfile json.RawMessage `json:"enrollment_profile" doc:"Apple's JSON"`
-	Warnings          []string        `json:"warnings,omitempty"`
+	Warnings          []string        `json:"warnings,omitempty" doc:"What is not known here, and why Apple did not check the profile if it did not"`
 }
 
 // SetupAssistantRequest sets the enrollment profile of a team.

@@ -3,7 +3,9 @@ package access_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -299,5 +301,37 @@ func TestWhoMayDoWhat(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestTheLogNamesUsersThatWereCreatedByTheirId(t *testing.T) {
+	b, ctx := newBench(t), context.Background()
+	admin, _ := b.setUp(t)
+	bob, _, err := b.CreateUser(ctx, admin.Actor(), fleet.User{Name: "Bob", Email: "bob@example.com", Role: fleet.RoleMaintainer}, goodPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := store.NewEvents(b.db).Since(ctx, 0, 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []fleet.UserID
+	for _, e := range events {
+		if e.Kind != fleet.EventUserCreated {
+			continue
+		}
+		var facts struct {
+			UserID fleet.UserID `json:"user_id"`
+		}
+		if err := json.Unmarshal(e.Details, &facts); err != nil {
+			t.Fatal(err)
+		}
+		told = append(told, facts.UserID)
+		if e.Actor.UserID != admin.User.ID {
+			t.Errorf("created by %+v", e.Actor)
+		}
+	}
+	if !slices.Equal(told, []fleet.UserID{admin.User.ID, bob.ID}) {
+		t.Errorf("users %v, want %d and %d", told, admin.User.ID, bob.ID)
 	}
 }

@@ -41,11 +41,13 @@ func (s *Service) Setup(ctx context.Context, admin fleet.User, password string, 
 		return fleet.Viewer{}, "", err
 	}
 	session, token := s.newSession(0, s.duration)
-	actor := fleet.Viewer{User: user, Address: address}.Actor()
 	settings.UpdatedAt = now
-	user, session, err = s.changes.CreateFirstUser(ctx, user, session, settings, []fleet.Event{
-		s.event(fleet.EventUserCreated, actor, userFacts(user)),
-		s.event(fleet.EventConfigChanged, actor, map[string]any{"org_name": settings.OrgName, "server_url": settings.ServerURL}),
+	user, session, err = s.changes.CreateFirstUser(ctx, user, session, settings, func(u fleet.User) []fleet.Event {
+		actor := fleet.Viewer{User: u, Address: address}.Actor()
+		return []fleet.Event{
+			s.event(fleet.EventUserCreated, actor, userFacts(u)),
+			s.event(fleet.EventConfigChanged, actor, map[string]any{"org_name": settings.OrgName, "server_url": settings.ServerURL}),
+		}
 	})
 	if err != nil {
 		return fleet.Viewer{}, "", fmt.Errorf("create the first user: %w", err)

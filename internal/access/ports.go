@@ -23,10 +23,10 @@ type UserReader interface {
 type UserWriter interface {
 	// CreateFirstUser stores the first user, its session and the
 	// organization's settings, or KindConflict when any user exists.
-	CreateFirstUser(ctx context.Context, u fleet.User, s fleet.Session, settings fleet.Settings, events []fleet.Event) (fleet.User, fleet.Session, error)
+	CreateFirstUser(ctx context.Context, u fleet.User, s fleet.Session, settings fleet.Settings, log func(fleet.User) []fleet.Event) (fleet.User, fleet.Session, error)
 	// CreateUser stores a user and, when s is not nil, a session for it. A
 	// taken e-mail is KindConflict.
-	CreateUser(ctx context.Context, u fleet.User, s *fleet.Session, events []fleet.Event) (fleet.User, error)
+	CreateUser(ctx context.Context, u fleet.User, s *fleet.Session, log func(fleet.User) []fleet.Event) (fleet.User, error)
 	// UpdateUser replaces the row whose UpdatedAt is still before, else
 	// KindConflict. KindConflict too when no admin would be left, or the
 	// e-mail is taken. With endExcept the user's sessions end, all but that

@@ -44,7 +44,9 @@ func (s *Service) CreateUser(ctx context.Context, actor fleet.Actor, u fleet.Use
 		forever, secret := s.newSession(0, 0)
 		session, token = &forever, secret
 	}
-	created, err := s.changes.CreateUser(ctx, user, session, []fleet.Event{s.event(fleet.EventUserCreated, actor, userFacts(user))})
+	created, err := s.changes.CreateUser(ctx, user, session, func(u fleet.User) []fleet.Event {
+		return []fleet.Event{s.event(fleet.EventUserCreated, actor, userFacts(u))}
+	})
 	if err != nil {
 		return fleet.User{}, "", fmt.Errorf("create user: %w", err)
 	}

@@ -75,8 +75,9 @@ func (a *Assistants) Default() (*fleet.SetupAssistant, error) {
 	return &fleet.SetupAssistant{Name: defaultName, Body: body}, err
 }
 
-// Set checks a profile, has it defined at Apple if there is a server token, and
-// stores it. The warnings are for people.
+// Set checks a profile, has it defined at Apple if there is a server token that
+// works, and stores it. The warnings are for people; one says that Apple did not
+// check it.
 func (a *Assistants) Set(ctx context.Context, actor fleet.Actor, team fleet.TeamID, name string, body []byte) (*fleet.SetupAssistant, []string, error) {
 	p, warnings, err := adeprofile.Parse(body, adeprofile.Options{})
 	if err != nil {
@@ -89,8 +90,12 @@ func (a *Assistants) Set(ctx context.Context, actor fleet.Actor, team fleet.Team
 	if v.Body, err = p.Canonical(); err != nil {
 		return nil, nil, err
 	}
-	if err := a.tryOut(ctx, p); err != nil {
+	unchecked, err := a.tryOut(ctx, p)
+	if err != nil {
 		return nil, nil, err
+	}
+	if unchecked != "" {
+		warnings = append(warnings, unchecked)
 	}
 	err = a.store.PutAssistant(ctx, v, fleet.Event{Kind: fleet.EventSetupAssistant, Actor: actor, At: v.UploadedAt,
 		Details: details(map[string]any{"change": "set", "team_id": team, "name": v.Name})})
@@ -101,33 +106,39 @@ func (a *Assistants) Set(ctx context.Context, actor fleet.Actor, team fleet.Team
 }
 
 // tryOut has a profile defined with the first token that works: Apple knows
-// more rules than we do.
-func (a *Assistants) tryOut(ctx context.Context, p adeprofile.Profile) error {
+// more rules than we do. It says why none was tried.
+func (a *Assistants) tryOut(ctx context.Context, p adeprofile.Profile) (unchecked string, err error) {
 	tokens, err := a.tokens.List(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
+	reason := "there is no server token"
 	for _, t := range tokens {
-		if t.Sync.Error != fleet.DEPOK || StateOf(t.Sync.Expiry, a.clock()) == TokenExpired {
+		switch {
+		case StateOf(t.Sync.Expiry, a.clock()) == TokenExpired:
+			reason = fmt.Sprintf("server token %d has expired", t.Sync.TokenID)
+			continue
+		case t.Sync.Error != fleet.DEPOK:
+			reason = fmt.Sprintf("server token %d does not work: %s", t.Sync.TokenID, t.Sync.Reason)
 			continue
 		}
 		definition, _, err := a.definition(ctx, t.Sync.TokenID, p)
 		if err != nil {
-			return err
+			return "", err
 		}
 		_, err = a.apple.DefineProfile(ctx, t.Sync.TokenID, definition)
 		switch e := depError(err); {
 		case err == nil:
-			return nil
+			return "", nil
 		case e == nil:
-			return err
+			return "", err
 		case e.Kind == fleet.DEPRefused:
-			return fleet.FieldErrorf(fleet.KindInvalid, "enrollment_profile", "Apple refuses it: %s", e.Code).WithCause(err)
+			return "", fleet.FieldErrorf(fleet.KindInvalid, "enrollment_profile", "Apple refuses it: %s", e.Code).WithCause(err)
 		default:
-			return fleet.FieldErrorf(fleet.KindUpstream, "enrollment_profile", "Apple could not check it (%v): nothing was changed, try again later", e).WithCause(err)
+			return "", fleet.FieldErrorf(fleet.KindUpstream, "enrollment_profile", "Apple could not check it (%v): nothing was changed, try again later", e).WithCause(err)
 		}
 	}
-	return nil
+	return "Apple did not check this profile, and may refuse it later: " + reason, nil
 }
 
 // Delete gives a team the default profile again.

@@ -25,5 +25,9 @@ func mountAccounts(mux *http.ServeMux, accounts *enroll.Accounts) {
 	mux.HandleFunc("GET "+enroll.PathDiscovery, h.Discover)
 	mux.HandleFunc("GET "+enroll.PathWellKnown, h.Discover)
 	mux.HandleFunc("GET "+enroll.PathSignIn, h.SignIn)
+	mux.HandleFunc(enroll.PathSignIn, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", http.MethodGet)
+		http.Error(w, "This page takes GET.", http.StatusMethodNotAllowed)
+	})
 	mux.HandleFunc("POST "+enroll.PathAccount, h.Enroll)
 }

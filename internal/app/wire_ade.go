@@ -54,7 +54,7 @@ func (a *App) wireADE(org *settings.Service, issuer *enroll.Issuer, teams *inven
 	assistants := ade.NewAssistants(devices, kept, service, issuer, a.clock, bell)
 	syncer := ade.NewSyncer(service, devices, assistants, a.clock)
 	a.Jobs = append(a.Jobs, jobs.Job{Name: "dep_syncer", Every: a.config.Apple.DEPSyncEvery, Timeout: depTimeout, Bell: bell, Local: true,
-		Run: func(ctx context.Context) error { return a.syncTokens(ctx, kept, syncer) }})
+		Run: func(ctx context.Context) error { return a.syncTokens(ctx, kept, store.NewLeases(a.db), syncer) }})
 	trusted, err := deviceAuthorities(a.config.Apple.DeviceCAFile)
 	if err != nil {
 		return nil, err
@@ -65,20 +65,27 @@ func (a *App) wireADE(org *settings.Service, issuer *enroll.Issuer, teams *inven
 	return &adeParts{tokens: tokens, assistants: assistants, setup: apple.NewSetup(admission, trusted, a.clock), setups: a.wireSetup(org, teams), packages: packages, trusted: trusted}, nil
 }
 
+// depRound is what names of the rounds of server tokens begin with; the token's
+// id follows.
+const depRound = "dep_syncer_"
+
 // syncTokens gives every server token a round, each under a lease of its own:
 // replicas share them.
-func (a *App) syncTokens(ctx context.Context, tokens *store.ServerTokens, syncer *ade.Syncer) error {
+func (a *App) syncTokens(ctx context.Context, tokens *store.ServerTokens, leases *store.Leases, syncer *ade.Syncer) error {
 	list, err := tokens.List(ctx)
 	if err != nil {
 		return err
 	}
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, depAtOnce)
+	names := make([]string, 0, len(list))
 	for _, t := range list {
+		name := fmt.Sprintf("%s%d", depRound, t.Sync.TokenID)
+		names = append(names, name)
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			a.runner.Once(ctx, jobs.Job{Name: fmt.Sprintf("dep_syncer_%d", t.Sync.TokenID), Every: a.config.Apple.DEPSyncEvery, Timeout: depTimeout,
+			a.runner.Once(ctx, jobs.Job{Name: name, Every: a.config.Apple.DEPSyncEvery, Timeout: depTimeout,
 				Run: func(ctx context.Context) error {
 					err := syncer.Round(ctx, t.Sync.TokenID)
 					if fleet.KindOf(err) == fleet.KindPrecondition {
@@ -89,7 +96,8 @@ func (a *App) syncTokens(ctx context.Context, tokens *store.ServerTokens, syncer
 		})
 	}
 	wg.Wait()
-	return nil
+	// Those of tokens that were deleted would be reported for ever.
+	return leases.ForgetRuns(ctx, depRound, names)
 }
 
 // teamSettings finds the settings of a scope.

@@ -43,8 +43,9 @@ type Store interface {
 	AddPiece(ctx context.Context, id int64, n int, data []byte) error
 	// Piece is nil when there is none.
 	Piece(ctx context.Context, id int64, n int) ([]byte, error)
-	// Finish is KindConflict when the team has one, KindNotFound without team.
-	Finish(ctx context.Context, p *fleet.BootstrapPackage, events ...fleet.Event) error
+	// Finish puts a package in the place of old (nil: of none). It is
+	// KindConflict when the team has another one, KindNotFound without team.
+	Finish(ctx context.Context, p, old *fleet.BootstrapPackage, events ...fleet.Event) error
 	Drop(ctx context.Context, id int64) error
 	OfTeam(ctx context.Context, team fleet.TeamID) (*fleet.BootstrapPackage, error)
 	ByToken(ctx context.Context, token string) (*fleet.BootstrapPackage, error)
@@ -79,7 +80,7 @@ func (s *Service) MaxBytes() int64 { return s.maxBytes }
 func (s *Service) Vacant(ctx context.Context, team fleet.TeamID) error {
 	p, err := s.store.OfTeam(ctx, team)
 	if err == nil && p != nil {
-		err = fleet.Errorf(fleet.KindConflict, "there is a bootstrap package already, %s: delete it first", p.Name)
+		err = fleet.Errorf(fleet.KindConflict, "there is a bootstrap package already, %s: replace it (replace=true) or delete it first", p.Name)
 	}
 	return err
 }
@@ -168,10 +169,25 @@ func (s *Service) check(ctx context.Context, p *fleet.BootstrapPackage) error {
 	return nil
 }
 
-// Accept gives a package that was received to a team.
-func (s *Service) Accept(ctx context.Context, actor fleet.Actor, team fleet.TeamID, p *fleet.BootstrapPackage) error {
+// Accept gives a package that was received to a team; replace: in the place of
+// the one that it has.
+func (s *Service) Accept(ctx context.Context, actor fleet.Actor, team fleet.TeamID, p *fleet.BootstrapPackage, replace bool) error {
 	p.TeamID = team
-	return s.store.Finish(ctx, p, s.event(fleet.EventPackageAdded, actor, p))
+	if !replace {
+		return s.store.Finish(ctx, p, nil, s.event(fleet.EventPackageAdded, actor, p))
+	}
+	old, err := s.store.OfTeam(ctx, team)
+	if err != nil {
+		return err
+	}
+	var events []fleet.Event
+	if old != nil {
+		events = append(events, s.event(fleet.EventPackageDeleted, actor, old))
+	}
+	if err := s.store.Finish(ctx, p, old, append(events, s.event(fleet.EventPackageAdded, actor, p))...); err != nil || old == nil {
+		return err
+	}
+	return s.Sweep(context.WithoutCancel(ctx))
 }
 
 // Drop removes a package that was received and not accepted, though the request

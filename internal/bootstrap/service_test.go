@@ -94,7 +94,7 @@ func TestAPackageIsKeptInPiecesAndReadBack(t *testing.T) {
 				t.Errorf("it is there before it was accepted: %v", err)
 			}
 		}
-		if err := s.Accept(ctx, fleet.Actor{}, fleet.NoTeam, p); err != nil {
+		if err := s.Accept(ctx, fleet.Actor{}, fleet.NoTeam, p, false); err != nil {
 			t.Fatal(err)
 		}
 		got, err := s.ByToken(ctx, p.Token)
@@ -143,7 +143,7 @@ func TestATeamHasOnePackageHoweverManyAreUploadedAtOnce(t *testing.T) {
 		for i := range list {
 			list[i] = s.receive()
 		}
-		storetest.Parallel(many, func(i int) { errs[i] = s.Accept(ctx, fleet.Actor{}, fleet.NoTeam, list[i]) })
+		storetest.Parallel(many, func(i int) { errs[i] = s.Accept(ctx, fleet.Actor{}, fleet.NoTeam, list[i], false) })
 		taken := 0
 		for i, err := range errs {
 			switch {
@@ -164,8 +164,38 @@ func TestATeamHasOnePackageHoweverManyAreUploadedAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 		lost := s.receive()
-		if err := s.Accept(ctx, fleet.Actor{}, 99, lost); fleet.KindOf(err) != fleet.KindNotFound {
+		if err := s.Accept(ctx, fleet.Actor{}, 99, lost, false); fleet.KindOf(err) != fleet.KindNotFound {
 			t.Errorf("a team that does not exist: %v", err)
+		}
+	})
+}
+
+func TestAPackageIsReplacedInOneStep(t *testing.T) {
+	eachShelf(t, func(t *testing.T, s *shelf) {
+		ctx := t.Context()
+		first := s.receive()
+		if err := s.Accept(ctx, fleet.Actor{}, fleet.NoTeam, first, true); err != nil {
+			t.Fatalf("nothing was there to replace: %v", err)
+		}
+		lost := s.receive()
+		if err := s.Accept(ctx, fleet.Actor{}, 99, lost, true); fleet.KindOf(err) != fleet.KindNotFound {
+			t.Errorf("a team that does not exist: %v", err)
+		}
+		if _, err := s.Receive(ctx, "tools.pkg", strings.NewReader("hello")); fleet.KindOf(err) != fleet.KindInvalid {
+			t.Error(err)
+		}
+		if p, err := s.Package(ctx, fleet.NoTeam); err != nil || p.Token != first.Token {
+			t.Fatalf("the first is gone before there is another: %+v, %v", p, err)
+		}
+		second := s.receive()
+		if err := s.Accept(ctx, fleet.Actor{}, fleet.NoTeam, second, true); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := s.Package(ctx, fleet.NoTeam); err != nil || p.Token != second.Token {
+			t.Errorf("%+v, %v", p, err)
+		}
+		if n := s.pieces(first.ID); n != 0 || s.pieces(second.ID) != 2 {
+			t.Errorf("%d pieces of the first are left", n)
 		}
 	})
 }
@@ -205,7 +235,7 @@ func TestAnEmptyPackageIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = s.store.Finish(t.Context(), &fleet.BootstrapPackage{ID: id, Name: "tools.pkg", Token: "t"})
+		err = s.store.Finish(t.Context(), &fleet.BootstrapPackage{ID: id, Name: "tools.pkg", Token: "t"}, nil)
 		if fleet.KindOf(err) != fleet.KindInvalid {
 			t.Error(err)
 		}
@@ -223,11 +253,11 @@ func TestUploadsThatNobodyEndedAreSwept(t *testing.T) {
 		if err := s.Sweep(ctx); err != nil || s.pieces(p.ID) != 0 {
 			t.Errorf("%v, %d pieces", err, s.pieces(p.ID))
 		}
-		if err := s.Accept(ctx, fleet.Actor{}, fleet.NoTeam, p); fleet.KindOf(err) != fleet.KindConflict {
+		if err := s.Accept(ctx, fleet.Actor{}, fleet.NoTeam, p, false); fleet.KindOf(err) != fleet.KindConflict {
 			t.Errorf("it is accepted after all: %v", err)
 		}
 		p = s.receive()
-		if err := s.Accept(ctx, fleet.Actor{}, fleet.NoTeam, p); err != nil {
+		if err := s.Accept(ctx, fleet.Actor{}, fleet.NoTeam, p, false); err != nil {
 			t.Fatal(err)
 		}
 		s.now = s.now.Add(48 * time.Hour)

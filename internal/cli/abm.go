@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -121,7 +122,7 @@ func (c *cli) abmUploadCommand() *cobra.Command {
 		Use: "upload", Short: "Add a server token, after Apple took it", Args: args(cobra.NoArgs),
 		Example: "  muster abm upload --token Muster_Token_2026-11-21_smime.p7m",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withToken(path, func(connection *client.Client, file []byte) (apiv1.ServerToken, error) {
+			return c.withToken("token", path, func(connection *client.Client, file []byte) (apiv1.ServerToken, error) {
 				return connection.AddServerToken(cmd.Context(), client.ServerTokenUpload{Token: file})
 			})
 		},
@@ -131,13 +132,13 @@ func (c *cli) abmUploadCommand() *cobra.Command {
 }
 
 // withToken reads a token file, has it uploaded, and shows what came of it.
-func (c *cli) withToken(path string, upload func(*client.Client, []byte) (apiv1.ServerToken, error)) error {
+func (c *cli) withToken(flag, path string, upload func(*client.Client, []byte) (apiv1.ServerToken, error)) error {
 	if path == "" {
-		return usagef("--token is required")
+		return usagef("--%s is required", flag)
 	}
 	file, err := readLimited(path, maxTokenFile)
 	if err != nil {
-		return fmt.Errorf("--token: %w", err)
+		return fmt.Errorf("--%s: %w", flag, err)
 	}
 	connection, err := c.connect()
 	if err != nil {
@@ -161,7 +162,7 @@ func (c *cli) abmRenewCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.withToken(path, func(connection *client.Client, file []byte) (apiv1.ServerToken, error) {
+			return c.withToken("token", path, func(connection *client.Client, file []byte) (apiv1.ServerToken, error) {
 				return connection.RenewServerToken(cmd.Context(), id, client.ServerTokenUpload{Token: file}, force)
 			})
 		},
@@ -265,13 +266,15 @@ func (c *cli) resync(ctx context.Context, connection *client.Client, id int64) e
 func (c *cli) abmDeleteCommand() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
-		Use: "delete ID", Short: "Delete a server token; hosts stay", Args: args(cobra.ExactArgs(1)),
+		Use: "delete ID", Short: "Delete a server token and its automatic enrollment; hosts stay",
+		Long: "Deletes a server token, the automatic enrollment that its devices come in through, and what is known here of its\n" +
+			"devices. Hosts that only waited to enroll are pending no more; enrolled hosts stay.", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			id, err := parseID(given[0])
 			if err != nil {
 				return err
 			}
-			if err := c.confirm(yes, fmt.Sprintf("Delete server token %d? Its devices can no longer enroll by themselves; enrolled hosts stay.", id)); err != nil {
+			if err := c.confirm(yes, fmt.Sprintf("Delete server token %d? Its automatic enrollment goes with it, so its devices can no longer enroll by themselves; enrolled hosts stay.", id)); err != nil {
 				return err
 			}
 			connection, err := c.connect()
@@ -328,8 +331,11 @@ func (c *cli) listDEPDevices(ctx context.Context, f client.DEPFilter) error {
 		}
 		rows = append(rows, []string{d.SerialNumber, d.Model, d.DeviceFamily, d.Assignment, d.ProfileUUID, c.whenOrNot(d.LastTriedAt), next})
 	}
-	return c.show(listing{value: all, columns: []string{"SERIAL", "MODEL", "FAMILY", "PROFILE", "PROFILE UUID", "LAST TRIED", "NEXT TRY"}, rows: rows,
-		empty: "No devices. Assign some to the server at " + businessPortal})
+	empty := "No devices. Assign some to the server at " + businessPortal
+	if f.ServerTokenID != 0 || f.EnrollmentID != 0 || len(f.Serials) > 0 {
+		empty = "No device fits that. List all of them with: muster abm devices --include-deleted"
+	}
+	return c.show(listing{value: all, columns: []string{"SERIAL", "MODEL", "FAMILY", "PROFILE", "PROFILE UUID", "LAST TRIED", "NEXT TRY"}, rows: rows, empty: empty})
 }
 
 func (c *cli) setupAssistantCommand() *cobra.Command {
@@ -358,6 +364,13 @@ func (c *cli) setupAssistantGetCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			format, err := c.format()
+			if err != nil {
+				return err
+			}
+			if format == "yaml" {
+				return writeYAML(c.Out, out.EnrollmentProfile)
+			}
 			return writeJSON(c.Out, out.EnrollmentProfile)
 		},
 	}
@@ -368,7 +381,7 @@ func (c *cli) setupAssistantGetCommand() *cobra.Command {
 func (c *cli) setupAssistantSetCommand() *cobra.Command {
 	var team, path, name string
 	cmd := &cobra.Command{
-		Use: "set", Short: "Set the enrollment profile of a team; Apple checks it first", Args: args(cobra.NoArgs),
+		Use: "set", Short: "Set the enrollment profile of a team; Apple checks it first if a server token works", Args: args(cobra.NoArgs),
 		Example: "  muster setup-assistant set --team Classroom --file classroom.json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if path == "" {
@@ -378,8 +391,8 @@ func (c *cli) setupAssistantSetCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("--file: %w", err)
 			}
-			if !json.Valid(profile) {
-				return errors.New("--file: " + path + " is not JSON")
+			if err := checkJSON(profile); err != nil {
+				return fmt.Errorf("--file: %s%w", path, err)
 			}
 			connection, err := c.connect()
 			if err != nil {
@@ -404,6 +417,20 @@ func (c *cli) setupAssistantSetCommand() *cobra.Command {
 	cmd.Flags().StringVar(&path, "file", "", "the profile as JSON (required)")
 	cmd.Flags().StringVar(&name, "name", "", "name in lists; the profile's own unless given")
 	return cmd
+}
+
+// checkJSON says where a file stops being JSON.
+func checkJSON(data []byte) error {
+	var read json.RawMessage
+	err := json.Unmarshal(data, &read)
+	if err == nil {
+		return nil
+	}
+	var broken *json.SyntaxError
+	if !errors.As(err, &broken) {
+		return fmt.Errorf(" is not JSON: %w", err)
+	}
+	return fmt.Errorf(":%d is not JSON: %w", 1+bytes.Count(data[:min(int(broken.Offset), len(data))], []byte("\n")), err)
 }
 
 func (c *cli) setupAssistantDeleteCommand() *cobra.Command {

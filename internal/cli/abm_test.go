@@ -121,6 +121,13 @@ func TestEnrollmentsOfDevicesAreChecked(t *testing.T) {
 	e.wants(ExitUsage, "apple-mdm enrollments dep set-token setup --enrollment "+manual, "is manual", "--type automatic")
 	e.wants(ExitNotFound, "apple-mdm enrollments dep set-token setup --enrollment 999", "there is no enrollment 999")
 	e.wants(ExitError, "apple-mdm enrollments dep set-token finalize --enrollment 999 --encrypted-auth-token x", "there is no key for enrollment 999")
+	automatic := digits.FindString(e.wants(ExitOK, "apple-mdm enrollments create --type automatic --name Given-up -o csv", "Given-up"))
+	e.wants(ExitOK, "apple-mdm enrollments dep set-token setup --enrollment "+automatic, "The certificate is in")
+	e.wants(ExitError, "apple-mdm enrollments dep set-token finalize --enrollment "+automatic+" --encrypted-auth-token nowhere.p7m", "--encrypted-auth-token: ")
+	e.wants(ExitOK, "apple-mdm enrollments delete "+automatic+" --yes", "is deleted")
+	if contexts, err := os.ReadFile(e.dir + "/.muster/config"); err != nil || strings.Contains(string(contexts), "PRIVATE KEY") {
+		t.Errorf("the key is still in the configuration after the enrollment was deleted: %v", err)
+	}
 	e.wants(ExitUsage, "apple-mdm enrollments create --name X --type magic", "manual or automatic")
 	e.wants(ExitError, "abm upload --token nowhere.p7m", "nowhere.p7m")
 	e.wants(ExitUsage, "abm upload", "--token is required")
@@ -133,5 +140,12 @@ func TestEnrollmentsOfDevicesAreChecked(t *testing.T) {
 	e.wants(ExitNotFound, "abm delete 7 --yes", "there is no server token 7")
 	e.must(os.WriteFile("bad.json", []byte(`{"profile_name":"X","url":"https://elsewhere"}`), 0o600))
 	e.wants(ExitError, "setup-assistant set --file bad.json", "url: is set by the server")
+	e.must(os.WriteFile("bad.json", []byte("{\n\"profile_name\":\n}"), 0o600))
+	e.wants(ExitError, "setup-assistant set --file bad.json", "bad.json:3 is not JSON", "invalid character")
+	e.wants(ExitOK, "setup-assistant get -o yaml", "profile_name: ")
+	e.wants(ExitNotFound, "abm devices --token 99", "there is no server token 99")
+	e.wants(ExitOK, "abm devices --serial NOSUCH", "No device fits that")
+	e.wants(ExitOK, "abm devices", "No devices. Assign some")
+	e.wants(ExitError, "sim buy ipad", "no demo is running: start `muster demo`\n")
 	e.wants(ExitOK, "get mdm-apple-bm", "No server tokens yet")
 }

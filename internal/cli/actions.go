@@ -271,6 +271,9 @@ func wipeRequest(apple apiv1.AppleWipe, back bool, wifi string) (apiv1.WipeReque
 		if err != nil {
 			return apiv1.WipeRequest{}, err
 		}
+		if len(data) == 0 {
+			return apiv1.WipeRequest{}, usagef("--wifi-profile: %s is empty", wifi)
+		}
 		apple.ReturnToService.WiFiProfile = base64.StdEncoding.EncodeToString(data)
 	}
 	return apiv1.WipeRequest{Apple: &apple}, nil
@@ -448,7 +451,11 @@ func (c *cli) decideCommand(what, short string) *cobra.Command {
 			if out.Detail != "" {
 				facts = append(facts, []string{"Detail", out.Detail})
 			}
-			return c.show(listing{value: out, columns: []string{"FACT", "VALUE"}, rows: facts, text: func(w io.Writer) { writeFacts(w, facts) }})
+			err = c.show(listing{value: out, columns: []string{"FACT", "VALUE"}, rows: facts, text: func(w io.Writer) { writeFacts(w, facts) }})
+			if err == nil && out.Status == "failed" {
+				err = fmt.Errorf("request %s was approved, and could not be carried out: %s", out.UUID, out.Detail)
+			}
+			return err
 		},
 	}
 }

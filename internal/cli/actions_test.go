@@ -111,6 +111,9 @@ func TestAWipeIsConfirmedByTyping(t *testing.T) {
 	if _, _, code := b.run("mdm", "wipe", "--host", "C02ABC", "--wifi-profile", "x", "--yes"); code != ExitUsage {
 		t.Errorf("a network for nothing: %d", code)
 	}
+	if _, errs, code := b.run("mdm", "wipe", "--host", "C02ABC", "--return-to-service", "--wifi-profile", b.file("none.mobileconfig", ""), "--yes"); code != ExitUsage || !strings.Contains(errs, "is empty") {
+		t.Errorf("an empty network: %d %s", code, errs)
+	}
 }
 
 func TestHeldActionsSaySo(t *testing.T) {
@@ -131,6 +134,18 @@ func TestHeldActionsSaySo(t *testing.T) {
 		if b.actions.Decided != phase {
 			t.Errorf("%s is %s", what, b.actions.Decided)
 		}
+	}
+	b.actions.Fail = "Ada's Mac is wiped already"
+	if out, errs, code := b.run("approvals", "approve", "request-1"); code != ExitError || !strings.Contains(out, "failed") || !strings.Contains(errs, "wiped already") {
+		t.Errorf("what failed: %d %s %s", code, out, errs)
+	}
+	b.actions.Refuse = fleet.FieldErrorf(fleet.KindForbidden, "request", "a second person must approve")
+	if _, errs, code := b.run("approvals", "approve", "request-1"); code != ExitForbidden || !strings.Contains(errs, "a second person") || strings.Contains(errs, "role") {
+		t.Errorf("one's own: %d %s", code, errs)
+	}
+	b.actions.Refuse = fleet.Errorf(fleet.KindForbidden, "The role observer lacks the permission.")
+	if _, errs, code := b.run("approvals", "approve", "request-1"); code != ExitForbidden || !strings.Contains(errs, "Ask an admin for a role") {
+		t.Errorf("another role: %d %s", code, errs)
 	}
 	if _, errs, code := b.run("host", "delete", "--host", "C02ABC", "--yes"); code != ExitOK || b.hosts.Deleted != 0 || !strings.Contains(errs, "request-1") {
 		t.Errorf("%d %s", code, errs)

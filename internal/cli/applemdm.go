@@ -107,7 +107,7 @@ func (c *cli) enrollmentsDeleteCommand() *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(c.Err, "Enrollment %d is deleted.\n", id)
-			return nil
+			return c.forgetDEPKey(id)
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")

@@ -112,19 +112,32 @@ func (c *cli) depFinalizeCommand() *cobra.Command {
 			if !ok {
 				return fmt.Errorf("there is no key for enrollment %d here; begin with: muster apple-mdm enrollments dep set-token setup --enrollment=%d", id, id)
 			}
-			err = c.withToken(path, func(connection *client.Client, file []byte) (apiv1.ServerToken, error) {
+			err = c.withToken("encrypted-auth-token", path, func(connection *client.Client, file []byte) (apiv1.ServerToken, error) {
 				return connection.AddServerToken(cmd.Context(), client.ServerTokenUpload{Token: file, EnrollmentID: id,
 					Certificate: []byte(pair.Certificate), PrivateKey: []byte(pair.PrivateKey)})
 			})
 			if err != nil {
 				return err
 			}
-			return c.changeContext(func(s *serverContext) { delete(s.DEPKeys, name) })
+			return c.forgetDEPKey(id)
 		},
 	}
 	cmd.Flags().Int64Var(&id, "enrollment", 0, "id of an automatic enrollment (required)")
 	cmd.Flags().StringVar(&path, "encrypted-auth-token", "", "the .p7m file from Apple (required)")
 	return cmd
+}
+
+// forgetDEPKey drops the key pair of an enrollment, if there is one.
+func (c *cli) forgetDEPKey(id int64) error {
+	all, err := c.loadContexts()
+	if err != nil {
+		return err
+	}
+	name := strconv.FormatInt(id, 10)
+	if _, kept := all.Contexts[c.contextName()].DEPKeys[name]; !kept {
+		return nil
+	}
+	return c.changeContext(func(s *serverContext) { delete(s.DEPKeys, name) })
 }
 
 func (c *cli) depListCommand() *cobra.Command {

@@ -1,8 +1,8 @@
 package cli
 
 import (
+	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -49,10 +49,12 @@ func (c *cli) bootstrapUploadCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := c.vacate(cmd, connection, team, replace); err != nil {
-				return err
+			if !replace {
+				if err := vacant(cmd.Context(), connection, team); err != nil {
+					return err
+				}
 			}
-			if err := connection.UploadBootstrapPackage(cmd.Context(), team.ID, filepath.Base(given[0]), file, info.Size()); err != nil {
+			if err := connection.UploadBootstrapPackage(cmd.Context(), team.ID, filepath.Base(given[0]), file, info.Size(), replace); err != nil {
 				return err
 			}
 			p, err := connection.BootstrapPackage(cmd.Context(), team.ID)
@@ -64,23 +66,20 @@ func (c *cli) bootstrapUploadCommand() *cobra.Command {
 		},
 	}
 	c.teamFlag(cmd, &name, packageTeamUsage)
-	cmd.Flags().BoolVar(&replace, "replace", false, "delete the package that is there first")
+	cmd.Flags().BoolVar(&replace, "replace", false, "put it in the place of the package that is there, which stays when this one is refused")
 	return cmd
 }
 
-// vacate finds out before a long upload whether there is a package.
-func (c *cli) vacate(cmd *cobra.Command, connection *client.Client, team apiv1.Team, replace bool) error {
-	p, err := connection.BootstrapPackage(cmd.Context(), team.ID)
-	var answer *client.Error
+// vacant finds out before a long upload whether there is a package.
+func vacant(ctx context.Context, connection *client.Client, team apiv1.Team) error {
+	p, err := connection.BootstrapPackage(ctx, team.ID)
 	switch {
-	case errors.As(err, &answer) && answer.Status == http.StatusNotFound:
+	case client.StatusOf(err) == http.StatusNotFound:
 		return nil
 	case err != nil:
 		return err
-	case !replace:
-		return &client.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s has a bootstrap package already, %s; put another in its place with --replace", team.Name, p.Name)}
 	}
-	return connection.DeleteBootstrapPackage(cmd.Context(), team.ID)
+	return &client.Error{Status: http.StatusConflict, Message: fmt.Sprintf("%s has a bootstrap package already, %s; put another in its place with --replace", team.Name, p.Name)}
 }
 
 func (c *cli) bootstrapGetCommand() *cobra.Command {

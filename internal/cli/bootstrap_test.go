@@ -45,6 +45,11 @@ func TestAPackageIsReplacedOnlyOnDemand(t *testing.T) {
 	if _, errs, code := b.run("bootstrap", "upload", path); code != ExitError || !strings.Contains(errs, "--replace") || b.packages.Current.Name != "old.pkg" {
 		t.Errorf("%d %s", code, errs)
 	}
+	b.packages.Refuse = fleet.FieldErrorf(fleet.KindInvalid, "package", "not signed")
+	if _, errs, code := b.run("bootstrap", "upload", path, "--replace"); code != ExitError || !strings.Contains(errs, "not signed") || b.packages.Current == nil {
+		t.Errorf("the old package is gone, and the new one was refused: %d %s", code, errs)
+	}
+	b.packages.Refuse = nil
 	b.ok("bootstrap", "upload", path, "--replace")
 	if b.packages.Current.Name != "tools.pkg" || string(b.packages.Bytes) != "xar!" {
 		t.Errorf("%+v", b.packages.Current)

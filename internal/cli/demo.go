@@ -376,6 +376,9 @@ func (c *cli) failingHost(story *scenario.Story) string {
 	}
 }
 
+// errNoDemo is a command for a demo where none is.
+var errNoDemo = errors.New("no demo is running: start `muster demo`")
+
 // findDemo returns the demo that runs on this machine.
 func (c *cli) findDemo() (runningDemo, error) {
 	var d runningDemo
@@ -385,9 +388,18 @@ func (c *cli) findDemo() (runningDemo, error) {
 	}
 	body, err := os.ReadFile(state)
 	if err != nil {
-		return d, errors.New("no demo is running: start `muster demo`, or name a server with --server and --enroll-profile-url")
+		return d, errNoDemo
 	}
 	return d, json.Unmarshal(body, &d)
+}
+
+// demoOr is findDemo where something else would do too.
+func (c *cli) demoOr(instead string) (runningDemo, error) {
+	demo, err := c.findDemo()
+	if errors.Is(err, errNoDemo) {
+		err = fmt.Errorf("%w, or %s", err, instead)
+	}
+	return demo, err
 }
 
 // elapsed formats a duration for people.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
+	apiv1 "github.com/muster-mdm/muster/api/v1"
 	"github.com/muster-mdm/muster/client"
 )
 
@@ -83,7 +85,16 @@ func explain(err error) string {
 	case http.StatusUnauthorized:
 		return text + "\nLog in with: muster login"
 	case http.StatusForbidden:
-		return text + "\nAsk an admin for a role that may do this."
+		if ofRole(err) {
+			return text + "\nAsk an admin for a role that may do this."
+		}
 	}
 	return text
+}
+
+// ofRole tells whether a refusal is of the request as a whole: one that names a
+// part of it says itself who may.
+func ofRole(err error) bool {
+	var refusal *client.Error
+	return !errors.As(err, &refusal) || !slices.ContainsFunc(refusal.Errors, func(f apiv1.FieldError) bool { return f.Name != "" && f.Name != "base" })
 }

@@ -14,7 +14,7 @@ var errExpiring = errors.New("something expires")
 func (c *cli) getExpiringCommand() *cobra.Command {
 	var days int
 	cmd := &cobra.Command{
-		Use: "expiring", Short: "List certificates and tokens that expire soon; exit code 8 when there are any", Args: args(cobra.NoArgs),
+		Use: "expiring", Short: "List certificates and tokens that expire soon or that Apple refuses; exit code 8 when there are any", Args: args(cobra.NoArgs),
 		Example: "  muster get expiring --days 14",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			connection, err := c.connect()
@@ -28,6 +28,9 @@ func (c *cli) getExpiringCommand() *cobra.Command {
 			rows := make([][]string, 0, len(out.Expiring)+len(out.Identities.Nearest))
 			for _, t := range out.Expiring {
 				rows = append(rows, []string{t.Kind, t.Name, c.when(t.NotAfter), strconv.Itoa(t.DaysLeft) + " days left"})
+			}
+			for _, t := range out.Refused {
+				rows = append(rows, []string{"server_token", t.Name, notYet, t.Reason})
 			}
 			for _, i := range out.Identities.Nearest {
 				note := "not asked yet"

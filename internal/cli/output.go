@@ -122,6 +122,9 @@ func writeCSV(w io.Writer, columns []string, rows [][]string) error {
 	for _, row := range rows {
 		safe := make([]string, len(row))
 		for i, cell := range row {
+			if cell == notYet { // nothing, which a table shows by a dash
+				cell = ""
+			}
 			if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
 				cell = "'" + cell
 			}
@@ -181,18 +184,21 @@ func printable(text string) string {
 	}, text)
 }
 
+// notYet is shown for a time that has not come.
+const notYet = "-"
+
 // when shows a time with its zone; a dash for "not yet".
 func (c *cli) when(t time.Time) string {
-	const notYet = 2001 // the API says 2000-01-01 for it
-	if t.IsZero() || t.Year() < notYet {
-		return "-"
+	const first = 2001 // the API says 2000-01-01 for "not yet"
+	if t.IsZero() || t.Year() < first {
+		return notYet
 	}
 	return t.In(c.Zone).Format("2006-01-02 15:04:05 MST")
 }
 
 func (c *cli) whenOrNot(t *time.Time) string {
 	if t == nil {
-		return "-"
+		return notYet
 	}
 	return c.when(*t)
 }

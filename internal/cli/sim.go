@@ -61,7 +61,7 @@ func (c *cli) simApple(ctx context.Context, f simAppleFlags) error {
 		return usagef("--count must be between 1 and %d", maxSimDevices)
 	}
 	if f.profileURL == "" {
-		demo, err := c.findDemo()
+		demo, err := c.demoOr("name a server with --server and --enroll-profile-url")
 		if err != nil {
 			return err
 		}
@@ -133,7 +133,7 @@ func (c *cli) simLoadCommand() *cobra.Command {
 
 func (c *cli) simLoad(ctx context.Context, o load.Options) error {
 	if o.ProfileURL == "" {
-		demo, err := c.findDemo()
+		demo, err := c.demoOr("name a server with --server and --enroll-profile-url")
 		if err != nil {
 			return err
 		}

@@ -115,7 +115,10 @@ func (c *cli) teamsCreateCommand() *cobra.Command {
 func (c *cli) teamsDeleteCommand() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
-		Use: "delete NAME", Short: "Delete a team with its profiles; its hosts are without a team then", Args: args(cobra.ExactArgs(1)),
+		Use: "delete NAME", Short: "Delete a team with all that is its own; its hosts are without a team then",
+		Long: "Deletes a team with its profiles, enroll secrets, bootstrap package and profile for Setup Assistant. Its hosts are\n" +
+			"without a team then, and so are devices that would have joined it: by its enrollments, and as new ones of server tokens.",
+		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: c.completeFirst(c.offerTeams),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			connection, err := c.connect()
@@ -129,7 +132,7 @@ func (c *cli) teamsDeleteCommand() *cobra.Command {
 			if team.ID == 0 {
 				return usagef("%q is no team: it stands for the hosts without one", given[0])
 			}
-			question := fmt.Sprintf("Delete team %s? Its profiles are removed from its %d hosts.", printable(team.Name), team.HostCount)
+			question := fmt.Sprintf("Delete team %s? Its profiles are removed from its %d hosts. Its enroll secrets, package and profile for Setup Assistant go with it, and new devices join no team in its place.", printable(team.Name), team.HostCount)
 			if err := c.confirm(yes, question); err != nil {
 				return err
 			}

@@ -176,7 +176,8 @@ func (c *cli) vitalFacts(h *apiv1.HostDetail) [][]string {
 		{"Passcode compliant", v.PasscodeCompliant}, {"FileVault", v.FileVault}, {"Firewall", v.Firewall}, {"System integrity", v.SIP},
 		{"Recovery lock", v.RecoveryLock},
 	} {
-		if f.is != nil {
+		// A Mac is locked with a PIN, and has no Lost Mode to be in.
+		if f.is != nil && (f.is != v.LostMode || h.Platform != "darwin") {
 			add(f.name, yesNo(*f.is, "yes", "no"))
 		}
 	}

@@ -3,6 +3,8 @@ package cli
 import (
 	"strings"
 	"testing"
+
+	"github.com/muster-mdm/muster/internal/fleet"
 )
 
 func TestVitals(t *testing.T) {
@@ -41,6 +43,11 @@ func TestExpiring(t *testing.T) {
 		t.Errorf("%d %s\n%s", code, errs, out)
 	}
 	b.guardian.None = true
+	b.tokens.Tokens = []fleet.ServerToken{{Account: fleet.DEPAccount{ServerName: "Muster"}, Sync: fleet.DEPSync{TokenID: 1, Error: fleet.DEPTerms, Reason: "sign the terms"}}}
+	if out, _, code := b.run("get", "expiring"); code != ExitExpiring || !strings.Contains(out, "sign the terms") {
+		t.Errorf("terms to be signed: %d %s", code, out)
+	}
+	b.tokens.Tokens = nil
 	if _, errs, code := b.run("get", "expiring"); code != ExitOK || !strings.Contains(errs, "Nothing expires within 30 days.") {
 		t.Errorf("%d %s", code, errs)
 	}

@@ -131,6 +131,7 @@ type ActionHost struct {
 	EnrollmentKey string
 	State         EnrollmentState
 	HasUnlockTok  bool // an unlock token is escrowed
+	Clearing      bool // a ClearPasscode waits for it
 	Action        HostActionState
 }
 
@@ -189,6 +190,9 @@ type ActionTarget struct {
 	ID     HostID
 	Name   string
 	Serial string
+	// TakenBack says that its command was, before the device had it: it does not
+	// count any more.
+	TakenBack bool
 }
 
 // ActionRequest is somebody's wish for an action that the brake watches.
@@ -198,7 +202,7 @@ type ActionRequest struct {
 	Kind      ActionKind
 	Phase     ActionPhase
 	Targets   []ActionTarget
-	Hosts     int // number of Targets
+	Hosts     int // that count: number of Targets that were not taken back
 	Actor     Actor
 	CreatedAt time.Time
 	DueAt     time.Time // when a delayed one is carried out

@@ -131,7 +131,7 @@ func (s *source) mapping(n *yaml.Node, what string, k keys) {
 		case slices.Contains(k.ignored, name):
 		case slices.Contains(k.later, name):
 			if !s.empty(value) {
-				s.refuse(key, under(what, name), "Muster does not have this yet: remove it or leave it empty")
+				s.refuse(key, under(what, name), notHere(name))
 			}
 		default:
 			text := "is not a known key"
@@ -141,6 +141,22 @@ func (s *source) mapping(n *yaml.Node, what string, k keys) {
 			s.refuse(key, under(what, name), text)
 		}
 	}
+}
+
+// notHere says of a key that files cannot set what does, if anything.
+func notHere(key string) string {
+	command := ""
+	switch key {
+	case "bootstrap_package", "macos_bootstrap_package":
+		command = "muster bootstrap upload"
+	case "macos_setup_assistant", "apple_setup_assistant":
+		command = "muster setup-assistant set"
+	case "apple_business_manager":
+		command = "muster abm teams"
+	default:
+		return "Muster does not have this yet: remove it or leave it empty"
+	}
+	return "is not set by files: set it with `" + command + "`, and remove it here or leave it empty"
 }
 
 // refuse is a fault, or a warning when keys are forced through.

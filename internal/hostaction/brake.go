@@ -56,7 +56,7 @@ func decideApproval(p fleet.BrakePolicy, r *fleet.ActionRequest, what fleet.Acti
 		return verdict{}, fleet.Errorf(fleet.KindConflict, "the request is %s: nothing is left to decide", r.Phase)
 	case what == fleet.ActionUndone:
 		if !admin && by.UserID != r.Actor.UserID {
-			return verdict{}, fleet.Errorf(fleet.KindForbidden, "only %s, who asked, or an admin can take the request back", r.Actor.Name)
+			return verdict{}, fleet.FieldErrorf(fleet.KindForbidden, "request", "only %s, who asked, or an admin can take the request back", r.Actor.Name)
 		}
 	case r.Phase != fleet.ActionWaiting:
 		return verdict{}, fleet.Errorf(fleet.KindConflict, "the request is approved already and waits for its time: undo it instead")
@@ -64,7 +64,7 @@ func decideApproval(p fleet.BrakePolicy, r *fleet.ActionRequest, what fleet.Acti
 	case !now.Before(r.DueAt):
 		return verdict{}, fleet.Errorf(fleet.KindConflict, "nobody approved the request within %s: it must be made again", approvalLife)
 	case by.UserID == r.Actor.UserID:
-		return verdict{}, fleet.Errorf(fleet.KindForbidden, "a second person must approve: nobody approves their own request")
+		return verdict{}, fleet.FieldErrorf(fleet.KindForbidden, "request", "a second person must approve: nobody approves their own request")
 	default:
 		return delayed(p, r.Kind, now), nil
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/muster-mdm/muster/internal/codec/mdmcmd"
+	"github.com/muster-mdm/muster/internal/codec/mobileconfig"
 	"github.com/muster-mdm/muster/internal/codec/plist"
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/kit/ids"
@@ -41,6 +42,58 @@ func checkOptions(ask fleet.ActionAsk) error {
 	}
 	if !o.ReturnToService && (len(o.WiFiProfile) > 0 || len(o.MDMProfile) > 0) {
 		return fleet.FieldErrorf(fleet.KindInvalid, "apple.return_to_service.enabled", "must be true for its profiles to be used")
+	}
+	if err := checkProfile("wifi_profile", o.WiFiProfile, "com.apple.wifi.managed"); err != nil {
+		return err
+	}
+	return checkProfile("mdm_profile", o.MDMProfile, "com.apple.mdm")
+}
+
+// unsuited refuses what was said about a lock or a wipe that means nothing to a
+// host's platform, so that nobody believes in it, and a passcode that is being
+// cleared already: a person may have set the next one when the second comes.
+func unsuited(ask *fleet.ActionAsk, h *fleet.ActionHost) *fleet.Error {
+	if ask.Kind == fleet.ActionClearPasscode && h.Clearing {
+		return fault(h, fleet.KindConflict, "is to clear its passcode already: it does when it connects")
+	}
+	o, mac := &ask.Options, h.Host.Platform == fleet.PlatformDarwin
+	for _, v := range []struct {
+		name  string
+		given bool
+		mac   bool // for Macs; otherwise for iPhones and iPads
+	}{
+		{"footnote", o.Footnote != "", false},
+		{"apple.obliteration_behavior", o.Behavior != "", true},
+		{"apple.preserve_data_plan", o.PreserveDataPlan, false},
+		{"apple.disallow_proximity_setup", o.DisallowProximitySetup, false},
+		{"apple.return_to_service", o.ReturnToService, false},
+	} {
+		switch {
+		case !v.given || v.mac == mac:
+		case mac:
+			return fault(h, fleet.KindInvalid, "is a Mac, and the option "+v.name+" is for an iPhone or iPad only: leave it out")
+		default:
+			return fault(h, fleet.KindInvalid, "is no Mac, and the option "+v.name+" is for Macs only: leave it out")
+		}
+	}
+	return nil
+}
+
+// checkProfile refuses what would leave a device that was erased without its
+// network or its server: it must be a configuration profile with that payload.
+func checkProfile(name string, data []byte, payloadType string) error {
+	if len(data) == 0 {
+		return nil
+	}
+	name = "apple.return_to_service." + name
+	p, err := mobileconfig.Parse(data)
+	switch {
+	case err != nil:
+		return fleet.FieldErrorf(fleet.KindInvalid, name, "must be a configuration profile (.mobileconfig): %v", err).WithCause(err)
+	case p.Encrypted:
+		return fleet.FieldErrorf(fleet.KindInvalid, name, "is encrypted: a device that was erased cannot read it")
+	case !slices.ContainsFunc(p.Payloads, func(v mobileconfig.Payload) bool { return v.Type == payloadType }):
+		return fleet.FieldErrorf(fleet.KindInvalid, name, "is a configuration profile (%.80q) without a payload of the type %s", p.Identifier, payloadType)
 	}
 	return nil
 }

@@ -278,6 +278,9 @@ func plan(ask fleet.ActionAsk, hosts []fleet.ActionHost) ([]step, error) {
 	var faults []*fleet.Error
 	for i := range hosts {
 		v, err := decide(ask.Kind, &hosts[i])
+		if err == nil {
+			err = unsuited(&ask, &hosts[i])
+		}
 		if err != nil {
 			faults = append(faults, err)
 		}

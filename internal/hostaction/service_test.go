@@ -12,6 +12,7 @@ import (
 	"github.com/muster-mdm/muster/internal/codec/plist"
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/hostaction"
+	"github.com/muster-mdm/muster/internal/kit/ids"
 	"github.com/muster-mdm/muster/internal/store"
 	"github.com/muster-mdm/muster/internal/store/storetest"
 )
@@ -127,7 +128,7 @@ func TestWhatAHeldWipeSaysIsKeptUntilItIsApproved(t *testing.T) {
 	b := newBench(t, fleet.PlatformIPadOS)
 	b.policy.ApprovalFor = []fleet.ActionKind{fleet.ActionWipe}
 	ask := b.ask(fleet.ActionWipe, b.hosts...)
-	ask.Options = fleet.ActionOptions{PreserveDataPlan: true, ReturnToService: true, WiFiProfile: []byte("the network"), MDMProfile: []byte("the server")}
+	ask.Options = fleet.ActionOptions{PreserveDataPlan: true, ReturnToService: true, WiFiProfile: configuration("com.apple.wifi.managed"), MDMProfile: configuration("com.apple.mdm")}
 	r, err := b.Do(t.Context(), person(1, "Ada"), ask)
 	if err != nil || r.Held == nil || r.Pending != fleet.PendingNone {
 		t.Fatalf("%+v, %v", r, err)
@@ -142,9 +143,171 @@ func TestWhatAHeldWipeSaysIsKeptUntilItIsApproved(t *testing.T) {
 	}
 	cmd := b.fetched(0)
 	service, _ := cmd["ReturnToService"].(map[string]any)
-	if cmd["RequestType"] != "EraseDevice" || cmd["PreserveDataPlan"] != true || string(service["WiFiProfileData"].([]byte)) != "the network" ||
-		string(service["MDMProfileData"].([]byte)) != "the server" || cmd["PIN"] != nil {
+	if cmd["RequestType"] != "EraseDevice" || cmd["PreserveDataPlan"] != true || string(service["WiFiProfileData"].([]byte)) != string(ask.Options.WiFiProfile) ||
+		string(service["MDMProfileData"].([]byte)) != string(ask.Options.MDMProfile) || cmd["PIN"] != nil {
 		t.Errorf("%+v", cmd)
+	}
+}
+
+// configuration is a configuration profile with one payload.
+func configuration(payloadType string) []byte {
+	out, err := plist.Marshal(map[string]any{"PayloadType": "Configuration", "PayloadVersion": 1, "PayloadIdentifier": "com.acme.profile", "PayloadUUID": "U1",
+		"PayloadContent": []any{map[string]any{"PayloadType": payloadType, "PayloadVersion": 1, "PayloadIdentifier": "com.acme.payload", "PayloadUUID": "U2"}}})
+	if err != nil {
+		panic(err)
+	}
+	return out
+}
+
+func TestWhatWasTakenBackDoesNotCount(t *testing.T) {
+	b := newBench(t, fleet.PlatformDarwin, fleet.PlatformDarwin)
+	b.policy.WipesPerHour = 2
+	ada := person(1, "Ada")
+	wipe := func(hosts ...fleet.HostID) (fleet.ActionResult, error) {
+		b.now = b.now.Add(time.Second)
+		return b.Do(t.Context(), ada, b.ask(fleet.ActionWipe, hosts...))
+	}
+	pending := func(host fleet.HostID) string {
+		t.Helper()
+		var uuid string
+		err := store.NewHostActions(b.db).Act(t.Context(), fleet.ActionLookup{Hosts: []fleet.HostID{host}}, func(f fleet.ActionFacts) (fleet.ActionChange, error) {
+			uuid = f.Hosts[0].Action.CommandUUID
+			return fleet.ActionChange{}, nil
+		})
+		if err != nil || uuid == "" {
+			t.Fatalf("host %d has no command: %v", host, err)
+		}
+		return uuid
+	}
+	cancel := func(host fleet.HostID) {
+		t.Helper()
+		if err := b.Cancel(t.Context(), person(2, "Bob"), host, pending(host)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := wipe(b.hosts...); err != nil {
+		t.Fatal(err)
+	}
+	cancel(b.hosts[0])
+	for range 3 { // one host of two does not count, however often
+		if _, err := wipe(b.hosts[0]); err != nil {
+			t.Fatal(err)
+		}
+		cancel(b.hosts[0])
+	}
+	if _, err := wipe(b.hosts[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wipe(b.hosts[0]); fleet.KindOf(err) != fleet.KindInvalid {
+		t.Errorf("it is pending: %v", err)
+	}
+	// A device that had the command, and put it off, counts: it was asked.
+	b.fetched(0)
+	uuid := pending(b.hosts[0])
+	r := fleet.CommandReport{CommandUUID: uuid, Status: fleet.CommandNotNow, At: b.now}
+	if _, err := store.NewCommands(b.db).Exchange(t.Context(), b.keys[0], &r, 0, func(c fleet.CommandTarget) fleet.ReportOutcome { return b.Outcome(c, r, nil) }); err != nil {
+		t.Fatal(err)
+	}
+	cancel(b.hosts[0])
+	if _, err := wipe(b.hosts[0]); fleet.KindOf(err) != fleet.KindTooMany {
+		t.Errorf("the limit is reached: %v", err)
+	}
+	list, _, err := b.Requests(t.Context(), nil, fleet.Page{Size: 100})
+	if err != nil || len(list) != 5 || list[4].Hosts != 1 || len(list[4].Targets) != 2 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+func TestACommandThatWasSentAsSuchAndTakenBackDoesNotCount(t *testing.T) {
+	b := newBench(t, fleet.PlatformDarwin)
+	b.policy.WipesPerHour = 1
+	ada := person(1, "Ada")
+	for range 2 {
+		if _, err := b.Admit(t.Context(), ada, fleet.ActionWipe, b.hosts, true); err != nil {
+			t.Fatal(err)
+		}
+		b.now = b.now.Add(time.Second)
+		c := fleet.Command{UUID: ids.UUID(), RequestType: "EraseDevice", Purpose: fleet.CommandCustom, Body: []byte("<plist/>"), CreatedAt: b.now, CreatedBy: ada}
+		if _, err := store.NewCommands(b.db).Enqueue(t.Context(), &c, []fleet.Target{{Host: fleet.HostRef{ID: b.hosts[0]}, EnrollmentID: b.keys[0], State: fleet.EnrollmentOn}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Cancel(t.Context(), ada, b.hosts[0], c.UUID); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAPasscodeIsClearedOnceAtATime(t *testing.T) {
+	b := newBench(t, fleet.PlatformIOS)
+	token := fleet.SecretWrite{Ref: fleet.SecretRef{Scope: fleet.ScopeUnlockToken, Name: "UDID-0"}, Value: fleet.Sealed{KeyID: string(fleet.ScopeUnlockToken), Data: []byte("token")}}
+	if _, err := store.NewSecrets(b.db).Create(t.Context(), []fleet.SecretWrite{token}); err != nil {
+		t.Fatal(err)
+	}
+	clearing := func() (fleet.ActionResult, error) {
+		return b.Do(t.Context(), person(1, "Ada"), b.ask(fleet.ActionClearPasscode, b.hosts...))
+	}
+	first, err := clearing()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := clearing(); fleet.KindOf(err) != fleet.KindConflict {
+		t.Errorf("a second one: %v", err)
+	}
+	if err := b.Cancel(t.Context(), person(1, "Ada"), b.hosts[0], first.Command); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := clearing(); err != nil {
+		t.Errorf("after it was taken back: %v", err)
+	}
+}
+
+func TestOptionsOfAnotherPlatformAreRefused(t *testing.T) {
+	b := newBench(t, fleet.PlatformDarwin, fleet.PlatformIOS)
+	for _, c := range []struct {
+		kind    fleet.ActionKind
+		hosts   []fleet.HostID
+		options fleet.ActionOptions
+		want    string // in the refusal
+	}{
+		{fleet.ActionLock, b.hosts[:1], fleet.ActionOptions{Footnote: "Ask Ada"}, "is a Mac, and the option footnote"},
+		{fleet.ActionWipe, b.hosts[:1], fleet.ActionOptions{ReturnToService: true}, "is a Mac, and the option apple.return_to_service"},
+		{fleet.ActionWipe, b.hosts[:1], fleet.ActionOptions{PreserveDataPlan: true}, "apple.preserve_data_plan"},
+		{fleet.ActionWipe, b.hosts[:1], fleet.ActionOptions{DisallowProximitySetup: true}, "apple.disallow_proximity_setup"},
+		{fleet.ActionWipe, b.hosts[1:], fleet.ActionOptions{Behavior: "Always"}, "is no Mac, and the option apple.obliteration_behavior"},
+		{fleet.ActionWipe, b.hosts, fleet.ActionOptions{Behavior: "Always"}, "1 of 2 hosts cannot take it"},
+	} {
+		ask := b.ask(c.kind, c.hosts...)
+		ask.Options = c.options
+		if _, err := b.Do(t.Context(), person(1, "Ada"), ask); fleet.KindOf(err) != fleet.KindInvalid || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v", c.options, err)
+		}
+	}
+	ask := b.ask(fleet.ActionWipe, b.hosts[0])
+	ask.Options.Behavior = "DoNotObliterate"
+	if _, err := b.Do(t.Context(), person(1, "Ada"), ask); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestADeviceIsNotErasedForAProfileThatIsNone(t *testing.T) {
+	b := newBench(t, fleet.PlatformIPadOS)
+	ask := b.ask(fleet.ActionWipe, b.hosts...)
+	for _, c := range []struct {
+		name string
+		data []byte
+		want string
+	}{
+		{"a certificate", []byte("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"), "must be a configuration profile"},
+		{"a certificate in bytes", []byte{0x30, 0x82, 0, 1}, "must be a configuration profile"},
+		{"a property list", []byte("<plist/>"), "must be a configuration profile"},
+		{"another profile", configuration("com.apple.webClip.managed"), "without a payload of the type com.apple.wifi.managed"},
+		{"a network", configuration("com.apple.wifi.managed"), ""},
+	} {
+		ask.Options = fleet.ActionOptions{ReturnToService: true, WiFiProfile: c.data}
+		_, err := b.Do(t.Context(), person(1, "Ada"), ask)
+		if c.want == "" && err != nil || c.want != "" && (fleet.KindOf(err) != fleet.KindInvalid || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v", c.name, err)
+		}
 	}
 }
 

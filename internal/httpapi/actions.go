@@ -81,7 +81,7 @@ func approvalOf(r *fleet.ActionRequest) *apiv1.Approval {
 	if r == nil {
 		return nil
 	}
-	out := apiv1.Approval{UUID: r.UUID, Action: r.Kind.String(), Status: r.Phase.String(), HostCount: r.Hosts, Hosts: make([]apiv1.ApprovalHost, 0, len(r.Targets)),
+	out := apiv1.Approval{UUID: r.UUID, Action: r.Kind.String(), Status: r.Phase.String(), HostCount: max(r.Hosts, len(r.Targets)), Hosts: make([]apiv1.ApprovalHost, 0, len(r.Targets)),
 		RequestedBy: r.Actor.Email, RequestedAt: r.CreatedAt.UTC(), DueAt: r.DueAt.UTC(), DecidedBy: r.DecidedBy.Email, DecidedAt: timeOrNull(r.DecidedAt),
 		Detail: r.Detail}
 	for _, t := range r.Targets {
@@ -400,9 +400,14 @@ func patchBrake(to *fleet.BrakePolicy, p *apiv1.BrakePatch) error {
 		}
 	}
 	if p.DelayFor != nil {
-		to.DelayFor, err = brakedKinds("mdm.brake.delay_for", *p.DelayFor)
+		if to.DelayFor, err = brakedKinds("mdm.brake.delay_for", *p.DelayFor); err != nil {
+			return err
+		}
 	}
-	return err
+	if len(to.DelayFor) > 0 && to.DelayMinutes == 0 {
+		return fleet.FieldErrorf(fleet.KindInvalid, "mdm.brake.delay_minutes", "must say how many minutes a %s waits (--delay-minutes): after 0 minutes nothing is delayed", to.DelayFor[0])
+	}
+	return nil
 }
 
 // mayBrake refuses another brake to whoever may change the configuration and

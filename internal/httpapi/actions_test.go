@@ -92,7 +92,8 @@ func TestTheBrakeIsASetting(t *testing.T) {
 	if err != nil || status != http.StatusOK || string(got) != want {
 		t.Errorf("%d %s, %v", status, got, err)
 	}
-	for _, bad := range []string{`{"approval_for":["unlock"]}`, `{"delay_for":["everything"]}`, `{"wipes_per_hour":-2}`, `{"delay_minutes":-1}`, `{"wipe_per_hour":1}`} {
+	for _, bad := range []string{`{"approval_for":["unlock"]}`, `{"delay_for":["everything"]}`, `{"wipes_per_hour":-2}`, `{"delay_minutes":-1}`, `{"wipe_per_hour":1}`, `{"delay_minutes":0}`,
+		`{"delay_for":["wipe"],"delay_minutes":0}`} {
 		if status, body, _ := b.as(t, "token-admin", "PATCH", "/api/v1/fleet/config", `{"mdm":{"brake":`+bad+`}}`); status != http.StatusUnprocessableEntity {
 			t.Errorf("%s: %d %v", bad, status, body)
 		}
@@ -115,7 +116,7 @@ func TestARepositoryCannotLetTheBrakeGo(t *testing.T) {
 	if now := b.settings.Current; now.OrgName != "New" || !reflect.DeepEqual(now.Brake, before.Brake) {
 		t.Errorf("%+v", now)
 	}
-	for _, other := range []string{`{"wipes_per_hour":-1}`, `{"wipes_per_hour":9}`, `{"approval_for":[]}`, `{"delay_for":["wipe"]}`, `{"delay_minutes":5}`} {
+	for _, other := range []string{`{"wipes_per_hour":-1}`, `{"wipes_per_hour":9}`, `{"approval_for":[]}`, `{"delay_for":["wipe"],"delay_minutes":5}`, `{"delay_minutes":5}`} {
 		for _, query := range []string{"", "?dry_run=true", "?force=true"} {
 			status, body, _ := b.as(t, "token-gitops", "PATCH", path+query, `{"mdm":{"brake":`+other+`}}`)
 			if status != http.StatusForbidden || !reflect.DeepEqual(b.settings.Current.Brake, before.Brake) {

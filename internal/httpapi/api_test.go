@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -643,5 +644,30 @@ func TestTheVersionIsOpenAndClosed(t *testing.T) {
 	}
 	if status, _, _ := b.call(t, "GET", "/api/v1/fleet/version", ""); status != 200 {
 		t.Errorf("with a token: %d", status)
+	}
+}
+
+func TestListsRefuseParametersThatTheyDoNotHave(t *testing.T) {
+	// Fleet's clients may send these more than there is: a team, above all.
+	lenient := []string{"listLabels", "listLabelNames", "listUserSessions", "listDeviceCommands", "listAppleProfiles"}
+	b := newBench(t)
+	for _, rt := range (&api{}).routes() {
+		if rt.method != http.MethodGet || !strings.HasPrefix(rt.id, "list") || slices.Contains(lenient, rt.id) {
+			continue
+		}
+		path := strings.NewReplacer("~", "/api/v1/fleet", "{id}", "7", "{profile_uuid}", "a1").Replace(rt.path)
+		status, body, _ := b.call(t, http.MethodGet, path+"?nonsense=1", "")
+		if text := fmt.Sprint(body); status != http.StatusBadRequest || !strings.Contains(text, "nonsense") {
+			t.Errorf("%s: %d %s", path, status, text)
+		}
+	}
+	// Its order is always the same.
+	for _, parameter := range []string{"order_key=evil", "order_direction=desc", "after=F9FDP0ABQ1G1", "token_id=99"} {
+		if status, body, _ := b.call(t, http.MethodGet, "/api/v1/fleet/mdm/apple/dep/devices?"+parameter, ""); status != http.StatusBadRequest {
+			t.Errorf("%s: %d %v", parameter, status, body)
+		}
+	}
+	if status, body, _ := b.call(t, http.MethodGet, "/api/v1/fleet/mdm/apple/dep/devices?page=1&per_page=2", ""); status != http.StatusOK {
+		t.Errorf("%d %v", status, body)
 	}
 }

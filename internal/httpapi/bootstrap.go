@@ -28,7 +28,8 @@ type Packages interface {
 	// Receive stores and checks one as it arrives; it is given to Accept or to
 	// Drop.
 	Receive(ctx context.Context, name string, from io.Reader) (*fleet.BootstrapPackage, error)
-	Accept(ctx context.Context, actor fleet.Actor, team fleet.TeamID, p *fleet.BootstrapPackage) error
+	// Accept is KindConflict when the team has one that is not to be replaced.
+	Accept(ctx context.Context, actor fleet.Actor, team fleet.TeamID, p *fleet.BootstrapPackage, replace bool) error
 	Drop(ctx context.Context, p *fleet.BootstrapPackage) error
 	// Package and ByToken are KindNotFound when there is none.
 	Package(ctx context.Context, team fleet.TeamID) (*fleet.BootstrapPackage, error)
@@ -65,7 +66,7 @@ func (a *api) packageRoutes() []route {
 			summary: "Delete a team's bootstrap package: Macs that were told of it do not find it any more", bind: handle(a.deletePackage)},
 		{method: http.MethodPost, path: "~/bootstrap/{team_id}/install", permission: commandsRun, id: "installBootstrapPackage", bodyBytes: hostsBytes,
 			summary: "Install a team's package on Macs now, of whatever team and whenever they enrolled", bind: handle(a.installPackage)},
-		{method: http.MethodGet, path: "~/bootstrap/summary", also: old("/summary"), permission: hostsList, id: "getBootstrapPackageSummary",
+		{method: http.MethodGet, path: "~/bootstrap/summary", also: old("/summary"), permission: hostsList, id: "getBootstrapPackageSummary", strict: true,
 			summary: "Count a team's hosts by what became of their bootstrap package", bind: handle(a.packageSummary)},
 		{method: http.MethodGet, path: "/api/mdm/apple/bootstrap/manifest", permission: Open, id: "getBootstrapPackageManifest",
 			summary: "Tell a Mac where a bootstrap package is, by its token", file: manifestType, bind: handle(a.packageManifest)},
@@ -96,11 +97,16 @@ func packageFormSchema() *huma.Schema {
 
 // packageUpload is a form as it arrives. The package may come before its team.
 type packageUpload struct {
-	ids [2]*int64
-	got *fleet.BootstrapPackage
+	replace bool
+	ids     [2]*int64
+	got     *fleet.BootstrapPackage
 }
 
-func (a *api) uploadPackage(ctx context.Context, _ *noInput) (*body[apiv1.Empty], error) {
+type uploadPackageInput struct {
+	Replace bool `query:"replace" doc:"Put it in the place of the one that the team has, which stays when this one is refused"`
+}
+
+func (a *api) uploadPackage(ctx context.Context, in *uploadPackageInput) (*body[apiv1.Empty], error) {
 	x, ok := ctx.Value(exchangeKey{}).(exchange)
 	if !ok {
 		return nil, errors.New("the request did not come along")
@@ -109,10 +115,10 @@ func (a *api) uploadPackage(ctx context.Context, _ *noInput) (*body[apiv1.Empty]
 	if err != nil {
 		return nil, err
 	}
-	var u packageUpload
+	u := packageUpload{replace: in.Replace}
 	team, err := a.readPackageForm(ctx, form, &u)
 	if err == nil {
-		err = a.packages.Accept(ctx, actorOf(ctx), team, u.got)
+		err = a.packages.Accept(ctx, actorOf(ctx), team, u.got, u.replace)
 	}
 	if err != nil && u.got != nil {
 		err = errors.Join(err, a.packages.Drop(ctx, u.got))
@@ -192,7 +198,7 @@ func (a *api) mayUpload(ctx context.Context, u *packageUpload) error {
 	if err != nil {
 		return err
 	}
-	if err := a.checkTeam(ctx, team); err != nil {
+	if err := a.checkTeam(ctx, team); err != nil || u.replace {
 		return err
 	}
 	return a.packages.Vacant(ctx, team)
@@ -264,15 +270,31 @@ type packageMetadataInput struct {
 func (a *api) packageMetadata(ctx context.Context, in *packageMetadataInput) (*body[apiv1.BootstrapPackage], error) {
 	p, err := a.packages.Package(ctx, fleet.TeamID(in.TeamID))
 	if err != nil {
-		return nil, err
+		return nil, a.noPackage(ctx, in.TeamID, err)
 	}
 	return reply(apiv1.BootstrapPackage{Name: p.Name, TeamID: int64(p.TeamID), SHA256: p.SHA256[:], Token: p.Token, CreatedAt: p.CreatedAt.UTC(),
 		Size: p.Size, Identifier: p.Identifier, Version: p.Version, Signer: p.Signer}), nil
 }
 
+// noPackage names the team that has no package.
+func (a *api) noPackage(ctx context.Context, id int64, err error) error {
+	team := fleet.TeamID(id)
+	if fleet.KindOf(err) != fleet.KindNotFound || team == fleet.NoTeam {
+		return err
+	}
+	names, unread := a.teams.Names(ctx, []fleet.TeamID{team})
+	switch {
+	case unread != nil:
+		return unread
+	case names[team] == "":
+		return fleet.Errorf(fleet.KindNotFound, "there is no team %d", team)
+	}
+	return fleet.Errorf(fleet.KindNotFound, "there is no bootstrap package of team %q", names[team])
+}
+
 func (a *api) deletePackage(ctx context.Context, in *PackageTeamInput) (*body[apiv1.Empty], error) {
 	if err := a.packages.Delete(ctx, actorOf(ctx), fleet.TeamID(in.TeamID)); err != nil {
-		return nil, err
+		return nil, a.noPackage(ctx, in.TeamID, err)
 	}
 	return reply(apiv1.Empty{}), nil
 }
@@ -288,7 +310,7 @@ func (a *api) installPackage(ctx context.Context, in *installPackageInput) (*bod
 	}
 	raw, err := a.packages.InstallCommand(ctx, fleet.TeamID(in.TeamID))
 	if err != nil {
-		return nil, err
+		return nil, a.noPackage(ctx, in.TeamID, err)
 	}
 	ids := make([]fleet.HostID, 0, len(in.Body.Hosts))
 	for _, id := range in.Body.Hosts {

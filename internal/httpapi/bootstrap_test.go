@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -98,6 +99,15 @@ func TestUploadsThatAreRefusedLeaveNothing(t *testing.T) {
 		}
 	}
 	b := newBench(t)
+	for path, want := range map[string]string{"/api/v1/fleet/bootstrap/3/metadata": "no bootstrap package of team \"Sales\"", "/api/v1/fleet/bootstrap/99/metadata": "there is no team 99"} {
+		if status, answer, _ := b.call(t, http.MethodGet, path, ""); status != http.StatusNotFound || !strings.Contains(fmt.Sprint(answer), want) {
+			t.Errorf("%s: %d %v", path, status, answer)
+		}
+	}
+	b.packages.Current = &fleet.BootstrapPackage{Name: "old.pkg"}
+	if w := b.upload(t, "/api/v1/fleet/bootstrap?replace=true", field{"team_id", "", "0"}, pkgField); w.Code != http.StatusOK || b.packages.Current.Name != "tools.pkg" {
+		t.Errorf("replaced: %d %s", w.Code, w.Body)
+	}
 	if status, _, _ := b.call(t, http.MethodPost, "/api/v1/fleet/bootstrap", "{}"); status != http.StatusUnsupportedMediaType {
 		t.Errorf("JSON: %d", status)
 	}

@@ -123,11 +123,11 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 // takeErrors makes huma answer in our shape. huma keeps the function in a
 // variable of its own package, so this happens once per process.
 var takeErrors = sync.OnceFunc(func() {
-	huma.NewError = func(status int, _ string, errs ...error) huma.StatusError {
-		return validationError(status, errs)
+	huma.NewError = func(status int, words string, errs ...error) huma.StatusError {
+		return validationError(status, words, errs)
 	}
-	huma.NewErrorWithContext = func(ctx huma.Context, status int, _ string, errs ...error) huma.StatusError {
-		e := validationError(status, errs)
+	huma.NewErrorWithContext = func(ctx huma.Context, status int, words string, errs ...error) huma.StatusError {
+		e := validationError(status, words, errs)
 		if ctx != nil {
 			e.body.UUID = httpx.RequestID(ctx.Context())
 		}
@@ -138,7 +138,7 @@ var takeErrors = sync.OnceFunc(func() {
 // validationError is what huma found wrong with the input. It names the place
 // and never the value. Faults in the path or the query are 400, as clients
 // expect; faults in the body 422.
-func validationError(status int, errs []error) *apiError {
+func validationError(status int, words string, errs []error) *apiError {
 	e := &apiError{status: status}
 	e.body.Errors = []apiv1.FieldError{}
 	for _, err := range errs {
@@ -164,7 +164,11 @@ func validationError(status int, errs []error) *apiError {
 		e.body.Errors = []apiv1.FieldError{{Name: "base", Reason: "The request could not be read or answered."}}
 	}
 	if len(e.body.Errors) == 0 {
-		e.body.Errors = []apiv1.FieldError{{Name: "base", Reason: http.StatusText(e.status)}}
+		reason := http.StatusText(e.status)
+		if e.status == http.StatusBadRequest && words != "" {
+			reason = words
+		}
+		e.body.Errors = []apiv1.FieldError{{Name: "base", Reason: reason}}
 	}
 	e.body.Message = messageOf(e.status)
 	return e

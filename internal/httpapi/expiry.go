@@ -34,7 +34,7 @@ func (a *api) expiring(ctx context.Context, in *expiringInput) (*body[apiv1.Expi
 		return nil, err
 	}
 	now := a.now()
-	out := apiv1.ExpiringResponse{Days: in.Days, Expiring: []apiv1.ExpiringThing{},
+	out := apiv1.ExpiringResponse{Days: in.Days, Expiring: []apiv1.ExpiringThing{}, Refused: []apiv1.RefusedToken{},
 		Identities: apiv1.ExpiringIdentities{Weeks: []apiv1.ExpiringWeek{}, Nearest: []apiv1.ExpiringIdentity{}}}
 	for _, t := range expiry.Things {
 		const hours = 24
@@ -50,10 +50,24 @@ func (a *api) expiring(ctx context.Context, in *expiringInput) (*body[apiv1.Expi
 		out.Identities.Nearest = append(out.Identities.Nearest, apiv1.ExpiringIdentity{HostID: int64(i.Host.ID), HostUUID: i.Host.UUID, HardwareSerial: i.Host.Serial,
 			Hostname: i.Host.Hostname, NotAfter: i.NotAfter.UTC(), Renewing: i.Renewing, FailedAttempts: i.Attempts, Fault: i.Fault})
 	}
+	tokens, err := a.serverTokens.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range tokens {
+		switch t.Sync.Error {
+		case fleet.DEPTerms, fleet.DEPTokenExpired, fleet.DEPTokenRejected:
+			out.Refused = append(out.Refused, apiv1.RefusedToken{ID: int64(t.Sync.TokenID), Name: t.Account.ServerName, Reason: t.Sync.Reason})
+		case fleet.DEPOK, fleet.DEPTemporary, fleet.DEPCursorExhausted, fleet.DEPCursorExpired, fleet.DEPCursorInvalid, fleet.DEPCursorRequired, fleet.DEPTooMany, fleet.DEPRefused:
+		}
+	}
 	return reply(out), nil
 }
 
 func (a *api) renewIdentity(ctx context.Context, in *IDInput) (*body[apiv1.Empty], error) {
+	if _, err := a.hosts.Host(ctx, fleet.HostID(in.ID)); err != nil {
+		return nil, err
+	}
 	if err := a.renewer.Now(ctx, actorOf(ctx), fleet.HostID(in.ID)); err != nil {
 		return nil, err
 	}

@@ -34,11 +34,11 @@ type Histories interface {
 
 func (a *api) explainRoutes() []route {
 	return []route{
-		{method: http.MethodGet, path: "~/hosts/{id}/explain", permission: hostsRead, id: "explainHostItem",
+		{method: http.MethodGet, path: "~/hosts/{id}/explain", permission: hostsRead, id: "explainHostItem", strict: true,
 			summary: "Tell why a host has a profile or declaration, or why not", bind: handle(a.explainItem)},
-		{method: http.MethodGet, path: "~/hosts/{id}/what_if", permission: hostsRead, id: "whatIfHost",
+		{method: http.MethodGet, path: "~/hosts/{id}/what_if", permission: hostsRead, id: "whatIfHost", strict: true,
 			summary: "Tell what a host would have in another team or with other labels", bind: handle(a.whatIf)},
-		{method: http.MethodGet, path: "~/hosts/{id}/history", permission: hostsRead, id: "getHostHistory",
+		{method: http.MethodGet, path: "~/hosts/{id}/history", permission: hostsRead, id: "getHostHistory", strict: true,
 			summary: "Show a host as it was at a moment", bind: handle(a.hostHistory)},
 		{method: http.MethodPost, path: "~/hosts/{id}/configuration_profiles/verify", permission: commandsRun, id: "verifyHostProfiles", status: http.StatusAccepted,
 			summary: "Ask a host now which profiles it has, and repair what is missing", bind: handle(a.verifyHost)},

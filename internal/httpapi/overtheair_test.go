@@ -18,6 +18,7 @@ func TestDevicesEnrollOverTheAirWithoutALogin(t *testing.T) {
 		{http.MethodGet, "/api/v1/fleet/enrollment_profiles/ota?enroll_secret=other", "", http.StatusForbidden, "Permission Denied"},
 		{http.MethodPost, "/api/v1/fleet/ota_enrollment?enroll_secret=other", "signed", http.StatusForbidden, "Permission Denied"},
 		{http.MethodGet, "/api/v1/fleet/enrollment_profiles/ota", "", http.StatusBadRequest, "enroll_secret"},
+		{http.MethodPost, "/api/v1/fleet/ota_enrollment?enroll_secret=join", "", http.StatusBadRequest, "request body is required"},
 		{http.MethodPost, "/api/v1/fleet/ota_enrollment?enroll_secret=join", strings.Repeat("x", otaBytes+1), http.StatusRequestEntityTooLarge, ""},
 	} {
 		b := newBench(t)

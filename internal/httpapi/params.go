@@ -49,6 +49,12 @@ type PageInput struct {
 	After          string `query:"after" maxLength:"255" doc:"Go on after this value of order_key instead of by page"`
 }
 
+// NumberedInput are the parameters of a list that has one order.
+type NumberedInput struct {
+	Page    int `query:"page" minimum:"0" doc:"Page number, from 0"`
+	PerPage int `query:"per_page" minimum:"0" doc:"Rows in a page; as many as the server allows unless given"`
+}
+
 // maxPageNumber keeps offsets far from overflow.
 const maxPageNumber = 1_000_000
 

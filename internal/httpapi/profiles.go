@@ -24,7 +24,7 @@ import (
 func (a *api) profileRoutes() []route {
 	one, old := "~/configuration_profiles/{uuid}", "~/mdm/profiles/{uuid}"
 	return []route{
-		{method: http.MethodGet, path: "~/configuration_profiles", also: []string{"~/mdm/profiles"}, permission: profilesRead, id: "listProfiles",
+		{method: http.MethodGet, path: "~/configuration_profiles", also: []string{"~/mdm/profiles"}, permission: profilesRead, id: "listProfiles", strict: true,
 			summary: "List a team's configuration profiles and declarations", bind: handle(a.listProfiles)},
 		{method: http.MethodPost, path: "~/configuration_profiles", also: []string{"~/mdm/profiles"}, permission: profilesWrite, id: "createProfile",
 			summary: "Upload a configuration profile or declaration", bodyBytes: profileBytes, multipart: true, bind: handle(a.createProfile)},
@@ -41,14 +41,14 @@ func (a *api) profileRoutes() []route {
 		{method: http.MethodPost, path: "~/configuration_profiles/resend/batch", also: []string{"~/mdm/profiles/resend/batch"}, permission: profilesResend, id: "resendFailedProfile",
 			status: http.StatusAccepted, summary: "Send a profile again to all hosts on which it failed", bind: handle(a.resendFailed)},
 		{method: http.MethodGet, path: "~/configuration_profiles/summary", also: []string{"~/mdm/profiles/summary", "~/mdm/apple/profiles/summary"}, permission: profilesRead,
-			id: "getProfilesSummary", summary: "Count a team's hosts by the worst status of their profiles", bind: handle(a.profilesSummary)},
-		{method: http.MethodGet, path: one + "/status", also: []string{old + "/status"}, permission: profilesRead, id: "getProfileStatus",
+			id: "getProfilesSummary", strict: true, summary: "Count a team's hosts by the worst status of their profiles", bind: handle(a.profilesSummary)},
+		{method: http.MethodGet, path: one + "/status", also: []string{old + "/status"}, permission: profilesRead, id: "getProfileStatus", strict: true,
 			summary: "Count the hosts of a profile by status", bind: handle(a.profileStatus)},
-		{method: http.MethodGet, path: one + "/hosts", permission: profilesRead, id: "listProfileHosts",
+		{method: http.MethodGet, path: one + "/hosts", permission: profilesRead, id: "listProfileHosts", strict: true,
 			summary: "List the hosts of a profile, with what went wrong", bind: handle(a.profileHosts)},
 		{method: http.MethodPost, path: one + "/rollout", permission: profilesWrite, id: "steerRollout",
 			summary: "Halt, resume, complete or roll back a staged rollout", bind: handle(a.steerRollout)},
-		{method: http.MethodGet, path: "~/hosts/{id}/configuration_profiles", also: []string{"~/mdm/hosts/{id}/profiles"}, permission: hostsRead, id: "listHostProfiles",
+		{method: http.MethodGet, path: "~/hosts/{id}/configuration_profiles", also: []string{"~/mdm/hosts/{id}/profiles"}, permission: hostsRead, id: "listHostProfiles", strict: true,
 			summary: "List the profiles of a host", bind: handle(a.hostProfiles)},
 		{method: http.MethodPost, path: "~/hosts/{id}/configuration_profiles/{uuid}/resend", also: []string{"~/hosts/{id}/configuration_profiles/resend/{uuid}"},
 			permission: profilesResend, id: "resendProfile", status: http.StatusAccepted,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -47,9 +48,9 @@ func (a *api) serverTokenRoutes() []route {
 	return []route{
 		{method: http.MethodGet, path: "~/mdm/apple/abm_public_key", permission: abmWrite, id: "getServerTokenPublicKey",
 			summary: "Show the certificate to upload at Apple, for which Apple encrypts server tokens", bind: handle(a.abmPublicKey)},
-		{method: http.MethodGet, path: "~/abm_tokens", also: []string{"~/ab_tokens"}, permission: abmRead, id: "listServerTokens",
+		{method: http.MethodGet, path: "~/abm_tokens", also: []string{"~/ab_tokens"}, permission: abmRead, id: "listServerTokens", strict: true,
 			summary: "List the server tokens of Apple's device enrollment service", bind: handle(a.listServerTokens)},
-		{method: http.MethodGet, path: "~/abm_tokens/count", also: []string{"~/ab_tokens/count"}, permission: abmRead, id: "countServerTokens",
+		{method: http.MethodGet, path: "~/abm_tokens/count", also: []string{"~/ab_tokens/count"}, permission: abmRead, id: "countServerTokens", strict: true,
 			summary: "Count the server tokens", bind: handle(a.countServerTokens)},
 		{method: http.MethodPost, path: "~/abm_tokens", also: []string{"~/ab_tokens"}, permission: abmWrite, id: "addServerToken", bodyBytes: uploadBytes, multipart: true,
 			summary: "Add a server token: the .p7m file that Apple gave, which is tried at Apple first", bind: handle(a.addServerToken)},
@@ -64,12 +65,12 @@ func (a *api) serverTokenRoutes() []route {
 			status: http.StatusAccepted, summary: "Read all devices of a server token from Apple anew", bind: handle(a.resyncServerToken)},
 		{method: http.MethodGet, path: "~/abm", also: []string{"~/mdm/apple_bm"}, permission: abmRead, id: "getAppleBM", deprecated: true,
 			summary: "Show the only server token", bind: handle(a.appleBM)},
-		{method: http.MethodGet, path: "~/mdm/apple/dep/devices", permission: hostsList, id: "listDEPDevices",
-			summary: "List devices that Apple assigned to this server, and what became of their enrollment profile", bind: handle(a.depDevices)},
+		{method: http.MethodGet, path: "~/mdm/apple/dep/devices", permission: hostsList, id: "listDEPDevices", strict: true,
+			summary: "List devices that Apple assigned to this server, and what became of their enrollment profile, by server token and serial number", bind: handle(a.depDevices)},
 		{method: http.MethodPost, path: "~/enrollment_profiles/automatic", also: []string{"~/mdm/apple/enrollment_profile"}, permission: enrollmentsWrite,
-			id: "setSetupAssistant", summary: "Set the enrollment profile that Setup Assistant gets for a team's devices; Apple checks it first", bind: handle(a.setAssistant)},
+			id: "setSetupAssistant", summary: "Set the enrollment profile that Setup Assistant gets for a team's devices; Apple checks it first, or a warning says why it did not", bind: handle(a.setAssistant)},
 		{method: http.MethodGet, path: "~/enrollment_profiles/automatic", also: []string{"~/mdm/apple/enrollment_profile"}, permission: enrollmentsRead,
-			id: "getSetupAssistant", summary: "Show the enrollment profile of a team for Setup Assistant", bind: handle(a.getAssistant)},
+			id: "getSetupAssistant", strict: true, summary: "Show the enrollment profile of a team for Setup Assistant", bind: handle(a.getAssistant)},
 		{method: http.MethodGet, path: "~/enrollment_profiles/automatic/default", permission: enrollmentsRead, id: "getDefaultSetupAssistant",
 			summary: "Show the enrollment profile of teams that have none of their own", bind: handle(a.defaultAssistant)},
 		{method: http.MethodDelete, path: "~/enrollment_profiles/automatic", also: []string{"~/mdm/apple/enrollment_profile"}, permission: enrollmentsWrite,
@@ -232,10 +233,14 @@ func (a *api) renewServerToken(ctx context.Context, in *renewServerTokenInput) (
 
 type serverTokenTeamsInput struct {
 	IDInput
-	Body apiv1.ServerTokenTeams
+	RawBody []byte
+	Body    apiv1.ServerTokenTeams
 }
 
 func (a *api) setServerTokenTeams(ctx context.Context, in *serverTokenTeamsInput) (*body[apiv1.ServerTokenResponse], error) {
+	if err := refuseUnknown[apiv1.ServerTokenTeams](in.RawBody); err != nil {
+		return nil, err
+	}
 	b := in.Body
 	teams := map[fleet.Platform]fleet.TeamID{}
 	for p, ids := range map[fleet.Platform][2]*int64{fleet.PlatformDarwin: {b.MacOSTeamID, b.MacOSFleetID}, fleet.PlatformIOS: {b.IOSTeamID, b.IOSFleetID},
@@ -282,7 +287,7 @@ func (a *api) appleBM(ctx context.Context, _ *noInput) (*body[apiv1.AppleBM], er
 }
 
 type depDevicesInput struct {
-	PageInput
+	NumberedInput
 	TokenID      int64  `query:"abm_token_id" minimum:"0" doc:"Devices of this server token only"`
 	EnrollmentID int64  `query:"enrollment_id" minimum:"0" doc:"Devices of the server token of this enrollment only"`
 	Serials      string `query:"serial_number" maxLength:"4000" doc:"These devices only, separated by commas"`
@@ -290,7 +295,7 @@ type depDevicesInput struct {
 }
 
 func (a *api) depDevices(ctx context.Context, in *depDevicesInput) (*body[apiv1.DEPDevicesResponse], error) {
-	page, err := a.page(in.PageInput)
+	page, err := a.page(PageInput{Page: in.Page, PerPage: in.PerPage})
 	if err != nil {
 		return nil, err
 	}
@@ -299,6 +304,9 @@ func (a *api) depDevices(ctx context.Context, in *depDevicesInput) (*body[apiv1.
 		if f.Token, err = a.tokenOfEnrollment(ctx, fleet.EnrollmentProfileID(in.EnrollmentID)); err != nil {
 			return nil, err
 		}
+	}
+	if err := a.checkServerToken(ctx, f.Token); err != nil {
+		return nil, err
 	}
 	for serial := range strings.SplitSeq(in.Serials, ",") {
 		if serial = strings.TrimSpace(serial); serial != "" {
@@ -314,6 +322,18 @@ func (a *api) depDevices(ctx context.Context, in *depDevicesInput) (*body[apiv1.
 		out.Devices = append(out.Devices, toDEPDevice(&list[i]))
 	}
 	return reply(out), nil
+}
+
+// checkServerToken refuses a token that is not there; 0: any.
+func (a *api) checkServerToken(ctx context.Context, id fleet.ServerTokenID) error {
+	if id == 0 {
+		return nil
+	}
+	list, err := a.serverTokens.List(ctx)
+	if err == nil && !slices.ContainsFunc(list, func(t fleet.ServerToken) bool { return t.Sync.TokenID == id }) {
+		err = fleet.FieldErrorf(fleet.KindNotFound, "abm_token_id", "there is no server token %d", id)
+	}
+	return err
 }
 
 // tokenOfEnrollment is the server token of an automatic enrollment.

@@ -3,8 +3,10 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"mime/multipart"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,6 +119,9 @@ func TestTeamsOfServerTokensTakeBothSpellings(t *testing.T) {
 	if got := b.tokens.Teams; got[fleet.PlatformDarwin] != 3 || got[fleet.PlatformIPadOS] != 3 || got[fleet.PlatformIOS] != 0 {
 		t.Error(got)
 	}
+	if status, answer, _ := b.call(t, "PATCH", "/api/v1/fleet/abm_tokens/1/teams", `{"macos_team":3}`); status != 422 || !strings.Contains(fmt.Sprint(answer), "did you mean macos_team_id") {
+		t.Errorf("a key that nobody knows: %d %v", status, answer)
+	}
 	if status, _, _ := b.call(t, "PATCH", "/api/v1/fleet/abm_tokens/1/teams", `{"macos_team_id":3,"macos_fleet_id":4}`); status != 422 {
 		t.Error("two teams:", status)
 	}
@@ -185,11 +190,29 @@ func TestHowFarASetupIs(t *testing.T) {
 	if status != 200 || body["status"] != "waiting" || body["deadline"] != "2026-01-02T03:19:05Z" || len(steps) != 1 || steps[0].(map[string]any)["detail"] != "2 on their way" {
 		t.Error(status, body)
 	}
+	for _, path := range []string{"GET /api/v1/fleet/hosts/8/setup", "POST /api/v1/fleet/hosts/8/renew_identity"} {
+		method, path, _ := strings.Cut(path, " ")
+		if status, answer, _ := b.call(t, method, path, ""); status != 404 || !strings.Contains(fmt.Sprint(answer), "Host 8 was not found") {
+			t.Errorf("%s: %d %v", path, status, answer)
+		}
+	}
+	b.setups.None = true
+	if status, answer, _ := b.call(t, "GET", "/api/v1/fleet/hosts/7/setup", ""); status != 404 || !strings.Contains(fmt.Sprint(answer), "C02ABC did not wait") {
+		t.Errorf("it never waited: %d %v", status, answer)
+	}
+	b.hosts.Status = fleet.MDMPending
+	if status, answer, _ := b.call(t, "GET", "/api/v1/fleet/hosts/7/setup", ""); status != 404 || !strings.Contains(fmt.Sprint(answer), "C02ABC has not enrolled yet") {
+		t.Errorf("it is pending: %d %v", status, answer)
+	}
+	b.setups.None = false
 	if status, _, _ := b.call(t, "GET", "/api/v1/fleet/hosts/8/setup", ""); status != 404 {
 		t.Error("a host that never waited:", status)
 	}
 	if status, _, _ := b.call(t, "POST", "/api/v1/fleet/hosts/7/setup/release", ""); status != 202 || b.setups.Released != 7 {
 		t.Error(status, b.setups.Released)
+	}
+	if status, answer, _ := b.call(t, "PATCH", "/api/v1/fleet/setup_experience", `{"release_timeout_minute":30}`); status != 422 || !strings.Contains(fmt.Sprint(answer), "did you mean release_timeout_minutes") {
+		t.Errorf("a key that nobody knows: %d %v", status, answer)
 	}
 	if status, _, _ := b.call(t, "PATCH", "/api/v1/fleet/setup_experience", `{"release_timeout_minutes":30,"hold_on_timeout":true}`); status != 204 {
 		t.Error(status)

@@ -46,7 +46,15 @@ func fromSetup(p *apiv1.SetupExperiencePatch) *fleet.SetupPatch {
 	return out
 }
 
-func (a *api) modifySetupExperience(ctx context.Context, in *body[apiv1.SetupExperienceRequest]) (*struct{}, error) {
+type setupExperienceInput struct {
+	RawBody []byte
+	Body    apiv1.SetupExperienceRequest
+}
+
+func (a *api) modifySetupExperience(ctx context.Context, in *setupExperienceInput) (*struct{}, error) {
+	if err := refuseUnknown[apiv1.SetupExperienceRequest](in.RawBody); err != nil {
+		return nil, err
+	}
 	team, err := oneTeam(in.Body.TeamID, in.Body.FleetID)
 	if err != nil {
 		return nil, err
@@ -68,7 +76,7 @@ func (a *api) modifySetupExperience(ctx context.Context, in *body[apiv1.SetupExp
 func (a *api) getHostSetup(ctx context.Context, in *IDInput) (*body[apiv1.HostSetup], error) {
 	f, err := a.setups.Setup(ctx, fleet.HostID(in.ID))
 	if err != nil {
-		return nil, err
+		return nil, a.neverWaited(ctx, in.ID, err)
 	}
 	v := f.Setup
 	out := apiv1.HostSetup{HostID: int64(v.HostID), Status: v.State.String(), StartedAt: v.StartedAt.UTC(), EndedAt: timeOrNull(v.EndedAt),
@@ -88,6 +96,30 @@ func (a *api) getHostSetup(ctx context.Context, in *IDInput) (*body[apiv1.HostSe
 	return reply(out), nil
 }
 
+// neverWaited tells a host that is not there, and one that has not enrolled,
+// from one that had no setup.
+func (a *api) neverWaited(ctx context.Context, id int64, err error) error {
+	if fleet.KindOf(err) != fleet.KindNotFound {
+		return err
+	}
+	host, unknown := a.hosts.Host(ctx, fleet.HostID(id))
+	switch {
+	case unknown != nil:
+		return unknown
+	case host.MDM.Status == fleet.MDMPending:
+		return fleet.Errorf(fleet.KindNotFound, "%s has not enrolled yet: it waits in Setup Assistant when it does", serialOf(host))
+	}
+	return fleet.Errorf(fleet.KindNotFound, "%s did not wait in Setup Assistant when it last enrolled", serialOf(host))
+}
+
+// serialOf names a host by its serial number; a few have none.
+func serialOf(h *fleet.HostDetail) string {
+	if h.HardwareSerial != "" {
+		return h.HardwareSerial
+	}
+	return h.DisplayName()
+}
+
 // scopeSettings are the settings of a team, or of hosts without one.
 func (a *api) scopeSettings(ctx context.Context, team fleet.TeamID) (fleet.TeamSettings, error) {
 	if team == fleet.NoTeam {
@@ -103,7 +135,7 @@ func (a *api) scopeSettings(ctx context.Context, team fleet.TeamID) (fleet.TeamS
 
 func (a *api) releaseHost(ctx context.Context, in *IDInput) (*body[apiv1.Empty], error) {
 	if err := a.setups.Release(ctx, actorOf(ctx), fleet.HostID(in.ID)); err != nil {
-		return nil, err
+		return nil, a.neverWaited(ctx, in.ID, err)
 	}
 	return reply(apiv1.Empty{}), nil
 }

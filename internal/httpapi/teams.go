@@ -12,7 +12,7 @@ import (
 
 func (a *api) teamRoutes() []route {
 	return []route{
-		{method: http.MethodGet, path: "~/teams", also: []string{"~/fleets"}, permission: teamsRead, id: "listTeams",
+		{method: http.MethodGet, path: "~/teams", also: []string{"~/fleets"}, permission: teamsRead, id: "listTeams", strict: true,
 			summary: "List teams", bind: handle(a.listTeams)},
 		{method: http.MethodPost, path: "~/teams", also: []string{"~/fleets"}, permission: teamsWrite, id: "createTeam",
 			summary: "Create a team", bind: handle(a.createTeam)},

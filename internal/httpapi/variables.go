@@ -12,7 +12,7 @@ import (
 
 func (a *api) variableRoutes() []route {
 	return []route{
-		{method: http.MethodGet, path: "~/custom_variables", permission: variablesRead, id: "listCustomVariables",
+		{method: http.MethodGet, path: "~/custom_variables", permission: variablesRead, id: "listCustomVariables", strict: true,
 			summary: "List custom variables; values are never shown", bind: handle(a.listVariables)},
 		{method: http.MethodPost, path: "~/custom_variables", permission: variablesWrite, id: "createCustomVariable",
 			summary: "Create a custom variable", bind: handle(a.createVariable)},

@@ -79,8 +79,21 @@ func (s *Service) Update(ctx context.Context, actor fleet.Actor, change func(*fl
 }
 
 func shown(v fleet.Settings) map[string]any {
-	return map[string]any{"no_team": v.NoTeam, "brake": v.Brake, "log": v.Log, "org_name": v.OrgName, "org_logo_url": v.OrgLogoURL, "org_logo_url_light_background": v.OrgLogoURLLight,
+	return map[string]any{"no_team": v.NoTeam, "brake": brakeShown(v.Brake), "log": v.Log, "org_name": v.OrgName, "org_logo_url": v.OrgLogoURL, "org_logo_url_light_background": v.OrgLogoURLLight,
 		"contact_url": v.ContactURL, "server_url": v.ServerURL, "apple_server_url": v.AppleServerURL}
+}
+
+// brakeShown has names of actions: their numbers mean nothing to people.
+func brakeShown(p fleet.BrakePolicy) map[string]any {
+	names := func(kinds []fleet.ActionKind) []string {
+		out := make([]string, 0, len(kinds))
+		for _, k := range kinds {
+			out = append(out, k.String())
+		}
+		return out
+	}
+	return map[string]any{"wipes_per_hour": p.Limit(fleet.ActionWipe), "locks_per_hour": p.Limit(fleet.ActionLock), "unenrolls_per_hour": p.Limit(fleet.ActionUnenroll),
+		"deletes_per_hour": p.Limit(fleet.ActionDelete), "approval_for": names(p.ApprovalFor), "delay_for": names(p.DelayFor), "delay_minutes": p.DelayMinutes}
 }
 
 // Check brings URLs into their usual form and refuses what cannot be used.

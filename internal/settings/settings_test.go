@@ -93,6 +93,20 @@ func TestAChangeIsStoredWithAnEventThatTellsBeforeAndAfter(t *testing.T) {
 	}
 }
 
+func TestTheLogNamesWhatTheBrakeWatches(t *testing.T) {
+	b := newBench(t, "")
+	_, err := b.Update(context.Background(), ada, func(v *fleet.Settings) error {
+		v.Brake.ApprovalFor = []fleet.ActionKind{fleet.ActionWipe, fleet.ActionDelete}
+		return nil
+	}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if details := string(b.log()[0].Details); !strings.Contains(details, `"approval_for":["wipe","delete"]`) {
+		t.Errorf("details: %s", details)
+	}
+}
+
 func TestADryRunAnswersWhatWouldBeAndStoresNothing(t *testing.T) {
 	b := newBench(t, "")
 	if _, err := b.Update(context.Background(), ada, rename("Acme"), false); err != nil {

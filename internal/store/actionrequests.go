@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ type targetRow struct {
 	ID     int64  `json:"id"`
 	Name   string `json:"name"`
 	Serial string `json:"serial,omitempty"`
+	Back   bool   `json:"taken_back,omitempty"`
 }
 
 func (s *session) putActionRequest(r *fleet.ActionRequest) error {
@@ -32,7 +34,7 @@ func (s *session) putActionRequest(r *fleet.ActionRequest) error {
 	}
 	rows := make([]targetRow, 0, len(r.Targets))
 	for _, t := range r.Targets {
-		rows = append(rows, targetRow{int64(t.ID), t.Name, t.Serial})
+		rows = append(rows, targetRow{int64(t.ID), t.Name, t.Serial, t.TakenBack})
 	}
 	targets, err := json.Marshal(rows)
 	if err != nil {
@@ -65,7 +67,7 @@ func scanRequest(rows *sql.Rows) (r fleet.ActionRequest, err error) {
 		return r, fmt.Errorf("request %s: %w", r.UUID, err)
 	}
 	for _, t := range list {
-		r.Targets = append(r.Targets, fleet.ActionTarget{ID: fleet.HostID(t.ID), Name: t.Name, Serial: t.Serial})
+		r.Targets = append(r.Targets, fleet.ActionTarget{ID: fleet.HostID(t.ID), Name: t.Name, Serial: t.Serial, TakenBack: t.Back})
 	}
 	return r, nil
 }
@@ -85,9 +87,80 @@ func (s *session) actionsUsed(look fleet.ActionLookup) (used int, oldest time.Ti
 	var first int64
 	cast := s.db.dialect.castInt()
 	_, err = s.get("SELECT CAST(COALESCE(SUM(hosts), 0) AS "+cast+"), COALESCE(MIN(created_at), 0) FROM action_requests"+
-		" WHERE actor_id = ? AND kind = ? AND created_at > ? AND phase IN (1, 2, 3, 8)",
+		" WHERE actor_id = ? AND kind = ? AND created_at > ? AND hosts > 0 AND phase IN (1, 2, 3, 8)",
 		[]any{int64(look.Actor), int64(look.Kind), micros(look.Since)}, &used, &first)
 	return used, timeOf(first), err
+}
+
+// maxUncounted bounds the requests that are looked through for the one of a
+// command.
+const maxUncounted = 1000
+
+// uncount takes a host off the request by which its command came, which is taken
+// back and which the device never had: the newest of the command's sender that
+// still counts it. The request of a command that was sent as such may have more
+// hosts than it names.
+func (s *session) uncount(host fleet.HostID, c *fleet.WaitingCommand) error {
+	kind := countedAs(c.RequestType)
+	if kind == 0 || c.Sends > 0 {
+		return nil
+	}
+	var actor fleet.UserID
+	var at int64
+	if _, err := s.get("SELECT actor_id, created_at FROM commands WHERE id = ?", []any{int64(c.ID)}, &actor, &at); err != nil {
+		return err
+	}
+	list, err := collect(s, scanRequest, requestSelect+" WHERE actor_id = ? AND kind = ? AND created_at <= ? AND phase = ? ORDER BY created_at DESC, id DESC LIMIT ?",
+		int64(actor), int64(kind), at, int64(fleet.ActionDone), maxUncounted)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		if _, counts := countsOn(&list[i], host); !counts {
+			continue
+		}
+		r, err := s.actionRequest(list[i].UUID)
+		if err != nil || r == nil {
+			return err
+		}
+		at, counts := countsOn(r, host)
+		if !counts {
+			continue // another command of it was taken back a moment ago
+		}
+		if at >= 0 {
+			r.Targets[at].TakenBack = true
+		}
+		r.Hosts--
+		return s.putActionRequest(r)
+	}
+	return nil
+}
+
+// countsOn tells whether a request still counts a host, and which of its targets
+// that is; -1: one that it does not name.
+func countsOn(r *fleet.ActionRequest, host fleet.HostID) (at int, counts bool) {
+	at = slices.IndexFunc(r.Targets, func(t fleet.ActionTarget) bool { return t.ID == host })
+	if at >= 0 {
+		return at, !r.Targets[at].TakenBack
+	}
+	named := 0
+	for _, t := range r.Targets {
+		if !t.TakenBack {
+			named++
+		}
+	}
+	return at, r.Hosts > named
+}
+
+// countedAs is what the brake counts a command as; 0: as nothing.
+func countedAs(requestType string) fleet.ActionKind {
+	switch requestType {
+	case "EraseDevice":
+		return fleet.ActionWipe
+	case "DeviceLock", "EnableLostMode":
+		return fleet.ActionLock
+	}
+	return 0
 }
 
 // Request returns a request; nil when there is none.

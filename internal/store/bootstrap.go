@@ -66,9 +66,10 @@ func (t *Packages) Piece(ctx context.Context, id int64, n int) (data []byte, err
 	return data, err
 }
 
-// Finish gives a package that was begun to its team. KindConflict: the team has
-// one; KindNotFound: there is no such team; KindInvalid: it is empty.
-func (t *Packages) Finish(ctx context.Context, p *fleet.BootstrapPackage, events ...fleet.Event) error {
+// Finish gives a package that was begun to its team, in the place of old if that
+// is not nil. KindConflict: the team has another one; KindNotFound: there is no
+// such team; KindInvalid: it is empty.
+func (t *Packages) Finish(ctx context.Context, p, old *fleet.BootstrapPackage, events ...fleet.Event) error {
 	if len(p.Pieces) == 0 {
 		return fleet.FieldErrorf(fleet.KindInvalid, "package", "%s is empty", p.Name)
 	}
@@ -79,6 +80,11 @@ func (t *Packages) Finish(ctx context.Context, p *fleet.BootstrapPackage, events
 	err := t.db.update(ctx, func(s *session) error {
 		if err := s.teamExists(p.TeamID); err != nil {
 			return err
+		}
+		if old != nil {
+			if err := s.exec("DELETE FROM bootstrap_packages WHERE ready = TRUE AND team_id = ? AND id = ?", int64(p.TeamID), old.ID); err != nil {
+				return err
+			}
 		}
 		p.CreatedAt = s.db.clock()
 		n, err := s.changed("UPDATE bootstrap_packages SET team_id = ?, name = ?, identifier = ?, product_version = ?, signer = ?, size = ?, sha256 = ?, piece_sums = ?,"+
@@ -93,7 +99,7 @@ func (t *Packages) Finish(ctx context.Context, p *fleet.BootstrapPackage, events
 		return s.appendEvents(events...)
 	})
 	if isDuplicate(err) {
-		return fleet.Errorf(fleet.KindConflict, "there is a bootstrap package already: delete it first").WithCause(err)
+		return fleet.Errorf(fleet.KindConflict, "there is a bootstrap package already: replace it (replace=true) or delete it first").WithCause(err)
 	}
 	return err
 }

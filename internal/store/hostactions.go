@@ -35,6 +35,9 @@ func (a *HostActions) Act(ctx context.Context, look fleet.ActionLookup, decide f
 			if err := s.cancelCommand(facts.Hosts[0].EnrollmentID, facts.Command.ID); err != nil {
 				return err
 			}
+			if err := s.uncount(facts.Hosts[0].Host.ID, facts.Command); err != nil {
+				return fmt.Errorf("take a command off its request: %w", err)
+			}
 		}
 		s.holdWrites()
 		if err := s.applyAction(&change); err != nil {
@@ -184,14 +187,15 @@ func (s *session) actionHosts(ids []fleet.HostID) ([]fleet.ActionHost, error) {
 
 const actionHostSelect = `SELECT h.id, h.uuid, h.hardware_serial, h.hostname, h.computer_name, h.platform, h.team_id, h.mdm_status, h.supervised,
 	COALESCE(hs.seen_at, 0), COALESCE(e.id, 0), COALESCE(e.enroll_key, ''), COALESCE(e.state, 0),
-	EXISTS (SELECT 1 FROM secrets u WHERE u.scope = ? AND u.name = e.enroll_key)
+	EXISTS (SELECT 1 FROM secrets u WHERE u.scope = ? AND u.name = e.enroll_key),
+	EXISTS (SELECT 1 FROM command_queue q JOIN commands c ON c.id = q.command_id WHERE q.enrollment_id = e.id AND c.request_type = 'ClearPasscode')
 	FROM hosts h LEFT JOIN host_seen hs ON hs.host_id = h.id LEFT JOIN enrollments e ON e.host_id = h.id AND e.parent_id = 0`
 
 func scanActionHost(rows *sql.Rows) (v fleet.ActionHost, err error) {
 	var computer string
 	var seen int64
 	err = rows.Scan(&v.Host.ID, &v.Host.UUID, &v.Host.Serial, &v.Host.Hostname, &computer, &v.Host.Platform, &v.Host.TeamID, &v.Host.MDM,
-		&v.Supervised, &seen, &v.EnrollmentID, &v.EnrollmentKey, &v.State, &v.HasUnlockTok)
+		&v.Supervised, &seen, &v.EnrollmentID, &v.EnrollmentKey, &v.State, &v.HasUnlockTok, &v.Clearing)
 	v.SeenAt = timeOf(seen)
 	if computer != "" {
 		v.Host.Hostname = computer

@@ -33,3 +33,23 @@ func TestRunsOfJobsAreRecordedWithTheLastSuccess(t *testing.T) {
 		}
 	})
 }
+
+func TestRunsOfWhatIsGoneAreForgotten(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx, l, at := context.Background(), store.NewLeases(db), storetest.Clock()()
+		for _, name := range []string{"token_1", "token_12", "token_2", "other"} {
+			if err := l.RecordRun(ctx, name, at, at, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			if err := l.ForgetRuns(ctx, "token_", []string{"token_12"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runs, err := l.Runs(ctx)
+		if err != nil || len(runs) != 2 || runs[0].Name != "other" || runs[1].Name != "token_12" {
+			t.Errorf("%+v, %v", runs, err)
+		}
+	})
+}

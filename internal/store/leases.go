@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -82,6 +84,26 @@ func (l *Leases) RecordRun(ctx context.Context, name string, started, finished t
 		}
 		return s.exec("INSERT INTO job_runs (name, started_at, finished_at, succeeded_at, last_error, runs) VALUES (?, ?, ?, ?, ?, 1)",
 			name, micros(started), micros(finished), succeeded, message)
+	})
+}
+
+// ForgetRuns drops the records of jobs with a prefix that are not among keep.
+func (l *Leases) ForgetRuns(ctx context.Context, prefix string, keep []string) error {
+	runs, err := l.Runs(ctx)
+	if err != nil {
+		return err
+	}
+	var gone []any
+	for _, r := range runs {
+		if strings.HasPrefix(r.Name, prefix) && !slices.Contains(keep, r.Name) {
+			gone = append(gone, r.Name)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	return l.db.update(ctx, func(s *session) error {
+		return s.exec("DELETE FROM job_runs WHERE name IN ("+placeholders(len(gone))+")", gone...)
 	})
 }
 

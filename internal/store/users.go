@@ -90,8 +90,8 @@ func (u *Users) Users(ctx context.Context, page fleet.Page, query string) ([]fle
 }
 
 // CreateFirstUser stores the first user with a session and the settings, or
-// KindConflict when any user exists.
-func (u *Users) CreateFirstUser(ctx context.Context, user fleet.User, first fleet.Session, settings fleet.Settings, events []fleet.Event) (fleet.User, fleet.Session, error) {
+// KindConflict when any user exists. log is told the user as stored.
+func (u *Users) CreateFirstUser(ctx context.Context, user fleet.User, first fleet.Session, settings fleet.Settings, log func(fleet.User) []fleet.Event) (fleet.User, fleet.Session, error) {
 	err := u.db.update(ctx, func(s *session) error {
 		if err := s.lockUsers(); err != nil {
 			return err
@@ -113,14 +113,15 @@ func (u *Users) CreateFirstUser(ctx context.Context, user fleet.User, first flee
 		if err := s.putSettings(settings); err != nil {
 			return err
 		}
-		return s.appendEvents(events...)
+		return s.appendEvents(log(user)...)
 	})
 	return user, first, err
 }
 
 // CreateUser stores a user and, when first is not nil, a session for it. A
-// taken e-mail is KindConflict.
-func (u *Users) CreateUser(ctx context.Context, user fleet.User, first *fleet.Session, events []fleet.Event) (fleet.User, error) {
+// taken e-mail is KindConflict. log is told the user as stored;
+// nil: nothing is logged.
+func (u *Users) CreateUser(ctx context.Context, user fleet.User, first *fleet.Session, log func(fleet.User) []fleet.Event) (fleet.User, error) {
 	err := u.db.update(ctx, func(s *session) error {
 		if err := s.insertUser(&user); err != nil {
 			return err
@@ -132,7 +133,10 @@ func (u *Users) CreateUser(ctx context.Context, user fleet.User, first *fleet.Se
 				return err
 			}
 		}
-		return s.appendEvents(events...)
+		if log == nil {
+			return nil
+		}
+		return s.appendEvents(log(user)...)
 	})
 	return user, emailTaken(err)
 }

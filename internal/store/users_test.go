@@ -44,7 +44,7 @@ func TestSetupMakesOneFirstUserHoweverManyTry(t *testing.T) {
 		var made, refused atomic.Int64
 		storetest.Parallel(8, func(i int) {
 			u := testUser(fmt.Sprint("admin", i), fleet.RoleAdmin)
-			_, _, err := users.CreateFirstUser(ctx, u, testSession(0, byte(i)), fleet.Settings{OrgName: u.Name}, []fleet.Event{{Kind: fleet.EventUserCreated}})
+			_, _, err := users.CreateFirstUser(ctx, u, testSession(0, byte(i)), fleet.Settings{OrgName: u.Name}, func(fleet.User) []fleet.Event { return []fleet.Event{{Kind: fleet.EventUserCreated}} })
 			switch {
 			case err == nil:
 				made.Add(1)

@@ -58,6 +58,8 @@ type Options struct {
 	// Signer; nil: not signed. CMS makes that kind of signature instead of RSA.
 	Signer *Signer
 	CMS    bool
+	// Table, if set, changes the table of contents before it is signed.
+	Table func(string) string
 }
 
 // Build makes a package.
@@ -80,6 +82,9 @@ func Build(o Options) ([]byte, error) {
 		return nil, err
 	}
 	toc := b.toc(hashSize, signed)
+	if o.Table != nil {
+		toc = []byte(o.Table(string(toc)))
+	}
 	packed, err := pack(toc)
 	if err != nil {
 		return nil, err

@@ -234,8 +234,12 @@ func TestAPhoneIsLostAndFoundAndWiped(t *testing.T) {
 		w.polled(t, d)
 		// A lost phone obeys, also this.
 		wifi := "the-wifi-password"
+		network := `<plist version="1.0"><dict><key>PayloadType</key><string>Configuration</string><key>PayloadVersion</key><integer>1</integer>
+			<key>PayloadIdentifier</key><string>com.acme.wifi</string><key>PayloadUUID</key><string>U1</string><key>PayloadContent</key><array><dict>
+			<key>PayloadType</key><string>com.apple.wifi.managed</string><key>PayloadVersion</key><integer>1</integer><key>PayloadIdentifier</key>
+			<string>com.acme.wifi.1</string><key>PayloadUUID</key><string>U2</string><key>Password</key><string>` + wifi + `</string></dict></array></dict></plist>`
 		out, err := w.api.WipeHost(ctx, id, apiv1.WipeRequest{Apple: &apiv1.AppleWipe{PreserveDataPlan: true,
-			ReturnToService: &apiv1.ReturnToService{Enabled: true, WiFiProfile: base64.StdEncoding.EncodeToString([]byte(wifi))}}})
+			ReturnToService: &apiv1.ReturnToService{Enabled: true, WiFiProfile: base64.StdEncoding.EncodeToString([]byte(network))}}})
 		if err != nil || out.PendingAction != "wipe" || !strings.Contains(out.Message, "is woken") {
 			t.Fatalf("%+v, %v", out, err)
 		}

@@ -35,7 +35,7 @@ func packageOf(t *testing.T, payload int, change func(*installer.Options)) []byt
 
 func (b *business) uploadPackage(t *testing.T, team int64, data []byte) error {
 	t.Helper()
-	return b.api.UploadBootstrapPackage(t.Context(), team, "tools.pkg", bytes.NewReader(data), int64(len(data)))
+	return b.api.UploadBootstrapPackage(t.Context(), team, "tools.pkg", bytes.NewReader(data), int64(len(data)), false)
 }
 
 func TestAMacGetsItsPackageInSetupAssistant(t *testing.T) {
@@ -186,7 +186,7 @@ func TestPackagesThatMacsWouldNotInstallAreRefused(t *testing.T) {
 			}
 		}
 		// One that breaks off.
-		err := b.api.UploadBootstrapPackage(t.Context(), 0, "tools.pkg", bytes.NewReader(good[:4<<20+1]), int64(len(good)))
+		err := b.api.UploadBootstrapPackage(t.Context(), 0, "tools.pkg", bytes.NewReader(good[:4<<20+1]), int64(len(good)), false)
 		if err == nil {
 			t.Error("half an upload was taken")
 		}

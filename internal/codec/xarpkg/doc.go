@@ -8,8 +8,8 @@
 // its top, and must be signed (Apple, "Install an enterprise application").
 //
 // The signature is over the checksum of the compressed table of contents, which
-// has the checksum of each file. It is checked with the key of the certificate
-// that comes with it. Whom that certificate belongs to, and who issued it, is
+// has the checksum of each file in the heap: all of them are compared. It is
+// checked with the key of the certificate that comes with it. Whom that certificate belongs to, and who issued it, is
 // for the Mac to judge: it trusts authorities that an administrator may have
 // installed on it.
 package xarpkg

@@ -8,9 +8,9 @@ import (
 	"crypto/sha512"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"math"
 	"strconv"
 	"strings"
@@ -19,31 +19,18 @@ import (
 	"github.com/muster-mdm/muster/internal/codec/cms"
 )
 
-// sum is the checksum of that style; 0: of an unknown one.
-func sum(style string, data []byte) (crypto.Hash, []byte) {
+// hashOf is the checksum of that style; 0: an unknown one, or one that nobody
+// should rely on.
+func hashOf(style string) (crypto.Hash, hash.Hash) {
 	switch strings.ToLower(style) {
 	case "sha1":
-		s := sha1.Sum(data) //nolint:gosec // see the import
-		return crypto.SHA1, s[:]
+		return crypto.SHA1, sha1.New() //nolint:gosec // see the import
 	case "sha256":
-		s := sha256.Sum256(data)
-		return crypto.SHA256, s[:]
+		return crypto.SHA256, sha256.New()
 	case "sha512":
-		s := sha512.Sum512(data)
-		return crypto.SHA512, s[:]
+		return crypto.SHA512, sha512.New()
 	}
 	return 0, nil
-}
-
-func checkSum(style, want string, data []byte) error {
-	hash, got := sum(style, data)
-	if hash == 0 {
-		return fmt.Errorf("%w: %.40q is no checksum that is known", ErrMalformed, style)
-	}
-	if !strings.EqualFold(strings.TrimSpace(want), hex.EncodeToString(got)) {
-		return ErrBadSignature
-	}
-	return nil
 }
 
 // checkSignature verifies the signature over the checksum of the table of
@@ -52,10 +39,12 @@ func (a *archive) checkSignature(out *Package) error {
 	if a.toc.Signature == nil && a.toc.XSignature == nil {
 		return ErrNotSigned
 	}
-	hash, digest := sum(a.toc.Checksum.Style, a.packed)
-	if hash == 0 {
+	kind, sum := hashOf(a.toc.Checksum.Style)
+	if kind == 0 {
 		return fmt.Errorf("%w: a package whose checksum is %.40q counts as not signed", ErrNotSigned, a.toc.Checksum.Style)
 	}
+	sum.Write(a.packed)
+	digest := sum.Sum(nil)
 	if a.toc.Checksum.Length() != int64(len(digest)) {
 		return fmt.Errorf("%w: its checksum has %d bytes", ErrMalformed, a.toc.Checksum.Length())
 	}
@@ -68,7 +57,7 @@ func (a *archive) checkSignature(out *Package) error {
 	}
 	if s := a.toc.Signature; s != nil && strings.EqualFold(s.Style, "RSA") {
 		out.Signed = signedAt(a.toc.Created)
-		return a.checkRSA(s, hash, digest, out)
+		return a.checkRSA(s, kind, digest, out)
 	}
 	for _, s := range []*signature{a.toc.XSignature, a.toc.Signature} {
 		if s != nil && strings.EqualFold(s.Style, "CMS") {

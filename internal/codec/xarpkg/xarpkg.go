@@ -66,11 +66,15 @@ func Read(r io.ReaderAt, size int64) (*Package, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !a.whole(a.toc.Files) {
+	list := contents(a.toc.Files, nil)
+	if !a.whole(list) {
 		return nil, ErrTruncated
 	}
 	out := &Package{}
 	if err := a.checkSignature(out); err != nil {
+		return nil, err
+	}
+	if err := a.checkContents(list); err != nil {
 		return nil, err
 	}
 	text, err := a.file(distribution, maxDistribution)
@@ -196,18 +200,23 @@ type signature struct {
 }
 
 type file struct {
-	Name  string `xml:"name"`
-	Files []file `xml:"file"` // of a directory
-	Data  struct {
-		extent
-		Encoding struct {
-			Style string `xml:"style,attr"`
-		} `xml:"encoding"`
-		Checksum struct {
-			Style string `xml:"style,attr"`
-			Value string `xml:",chardata"`
-		} `xml:"archived-checksum"`
-	} `xml:"data"`
+	Name       string    `xml:"name"`
+	Files      []file    `xml:"file"` // of a directory
+	Data       content   `xml:"data"`
+	Attributes []content `xml:"ea"`
+}
+
+// content is what the heap has of a file. That of a directory, or of an empty
+// file, is empty.
+type content struct {
+	extent
+	Encoding struct {
+		Style string `xml:"style,attr"`
+	} `xml:"encoding"`
+	Checksum struct {
+		Style string `xml:"style,attr"`
+		Value string `xml:",chardata"`
+	} `xml:"archived-checksum"` // of the bytes in the heap
 }
 
 func (a *archive) readTOC(size int64) error {
@@ -265,11 +274,11 @@ func (a *archive) top() (*file, error) {
 	return nil, ErrNotPackage
 }
 
-// whole reports whether the archive has all of its files.
-func (a *archive) whole(files []file) bool {
-	for i := range files {
-		at, length := files[i].Data.Offset, files[i].Data.Length()
-		if at < 0 || length < 0 || at > a.size-a.heap || length > a.size-a.heap-at || !a.whole(files[i].Files) {
+// whole reports whether the archive has all that its table of contents names.
+func (a *archive) whole(list []stored) bool {
+	for _, v := range list {
+		at, length := v.Offset, v.Length()
+		if at < 0 || length < 0 || at > a.size-a.heap || length > a.size-a.heap-at {
 			return false
 		}
 	}
@@ -282,16 +291,13 @@ const (
 	encodingZlib  = "application/x-gzip" // what xar calls zlib
 )
 
-// file reads a file of the archive whose checksum is right.
+// file reads a file of the archive.
 func (a *archive) file(f *file, limit int64) ([]byte, error) {
 	if f.Data.Length() > limit {
 		return nil, ErrTooLarge
 	}
 	stored, err := a.inHeap(f.Data.extent)
 	if err != nil {
-		return nil, err
-	}
-	if err := checkSum(f.Data.Checksum.Style, f.Data.Checksum.Value, stored); err != nil {
 		return nil, err
 	}
 	switch f.Data.Encoding.Style {

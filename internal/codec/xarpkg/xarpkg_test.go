@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -35,12 +36,12 @@ func read(data []byte) (*Package, error) { return Read(bytes.NewReader(data), in
 
 func TestSignedDistributionsAreRead(t *testing.T) {
 	for name, change := range map[string]func(*installer.Options){
-		"RSA and SHA-1":                   func(*installer.Options) {},
-		"RSA and SHA-256":                 func(o *installer.Options) { o.SHA256 = true },
-		"CMS":                             func(o *installer.Options) { o.CMS = true },
-		"CMS and SHA-256":                 func(o *installer.Options) { o.CMS, o.SHA256 = true, true },
-		"no product, but one package":     func(o *installer.Options) { o.NoProduct = true },
-		"a payload that is not read here": func(o *installer.Options) { o.Payload = 1 << 20 },
+		"RSA and SHA-1":               func(*installer.Options) {},
+		"RSA and SHA-256":             func(o *installer.Options) { o.SHA256 = true },
+		"CMS":                         func(o *installer.Options) { o.CMS = true },
+		"CMS and SHA-256":             func(o *installer.Options) { o.CMS, o.SHA256 = true, true },
+		"no product, but one package": func(o *installer.Options) { o.NoProduct = true },
+		"a large payload":             func(o *installer.Options) { o.Payload = 1 << 20 },
 	} {
 		p, err := read(build(t, change))
 		if err != nil {
@@ -88,6 +89,7 @@ func TestWhatMacsWouldNotInstallIsRefused(t *testing.T) {
 		{"a table of contents in bits", withHeader(func(h []byte) { clear(h[28:60]) }), ErrMalformed},
 		{"another checksum", withHeader(func(h []byte) { h[heap] ^= 1 }), ErrBadSignature},
 		{"another signature", withHeader(func(h []byte) { h[heap+30] ^= 1 }), ErrBadSignature},
+		{"a damaged payload", withHeader(func(h []byte) { h[len(h)-100] ^= 1 }), ErrBadSignature},
 		{"a changed Distribution", withHeader(func(h []byte) { h[heap+20+256+4] ^= 1 }), ErrBadSignature},
 		// The table of one package in front of the heap, and so of the
 		// signature, of another.
@@ -100,6 +102,61 @@ func TestWhatMacsWouldNotInstallIsRefused(t *testing.T) {
 	}
 	if _, err := read(build(t, func(o *installer.Options) { o.Title = strings.Repeat("x", 500) })); err != nil {
 		t.Errorf("a long title: %v", err)
+	}
+}
+
+func TestEverythingInTheHeapIsVerified(t *testing.T) {
+	payload := regexp.MustCompile(`<file id="2">.*</file>`)
+	attribute := func(checksum string) func(string) string {
+		return func(toc string) string {
+			return strings.Replace(toc, "</data></file></toc>", `</data><ea id="0"><name>com.apple.FinderInfo</name><archived-checksum style="sha1">`+checksum+
+				`</archived-checksum><offset>0</offset><size>20</size><length>20</length></ea></file></toc>`, 1)
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		table func(toc string) string
+		want  error
+	}{
+		{"the same file twice, kept once", func(toc string) string { return payload.ReplaceAllString(toc, "$0$0") }, nil},
+		{"a payload in a directory", func(toc string) string {
+			return payload.ReplaceAllString(toc, `<file id="3"><name>Contents</name><type>directory</type>$0</file>`)
+		}, nil},
+		{"an empty file", func(toc string) string {
+			return strings.Replace(toc, "</toc>", `<file id="3"><name>empty</name><type>file</type></file></toc>`, 1)
+		}, nil},
+		{"no checksum", func(toc string) string {
+			return payload.ReplaceAllStringFunc(toc, func(f string) string { return strings.ReplaceAll(f, "archived-checksum", "other-checksum") })
+		}, ErrMalformed},
+		{"a checksum that nobody relies on", func(toc string) string {
+			return payload.ReplaceAllStringFunc(toc, func(f string) string { return strings.ReplaceAll(f, `style="sha1"`, `style="md5"`) })
+		}, ErrMalformed},
+		{"another checksum", func(toc string) string {
+			return payload.ReplaceAllStringFunc(toc, func(f string) string {
+				return regexp.MustCompile("[0-9a-f]{40}").ReplaceAllString(f, strings.Repeat("0", 40))
+			})
+		}, ErrBadSignature},
+		{"another checksum in a directory", func(toc string) string {
+			return payload.ReplaceAllStringFunc(toc, func(f string) string {
+				return `<file id="3"><name>Contents</name>` + regexp.MustCompile("[0-9a-f]{40}").ReplaceAllString(f, strings.Repeat("0", 40)) + "</file>"
+			})
+		}, ErrBadSignature},
+		{"another checksum of an attribute", attribute(strings.Repeat("0", 40)), ErrBadSignature},
+		{"files that lie over one another", func(toc string) string {
+			return payload.ReplaceAllStringFunc(toc, func(f string) string {
+				return f + strings.Replace(f, "<length>3000</length>", "<length>2000</length>", 1)
+			})
+		}, ErrMalformed},
+		{"a file beyond the end", func(toc string) string {
+			return strings.Replace(toc, "<length>3000</length>", "<length>3001</length>", 1)
+		}, ErrTruncated},
+		{"a file before the heap", func(toc string) string {
+			return payload.ReplaceAllStringFunc(toc, func(f string) string { return strings.Replace(f, "<offset>", "<offset>-", 1) })
+		}, ErrTruncated},
+	} {
+		if _, err := read(build(t, func(o *installer.Options) { o.Table = c.table })); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
 	}
 }
 

@@ -14,6 +14,8 @@ type Actions struct {
 	Decided   fleet.ActionPhase
 	Viewer    fleet.Viewer // who decided
 	Locked    bool         // host 7 is
+	Fail      string       // why what is approved fails; empty: it does not
+	Refuse    error        // of Decide
 }
 
 // Request is a wipe that waits for another admin.
@@ -87,5 +89,8 @@ func (f *Actions) Decide(_ context.Context, v fleet.Viewer, uuid string, what fl
 	}
 	r := Request()
 	r.Phase = what
-	return r, nil
+	if f.Fail != "" {
+		r.Phase, r.Detail = fleet.ActionFailed, f.Fail
+	}
+	return r, f.Refuse
 }

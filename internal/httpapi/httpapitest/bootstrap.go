@@ -44,8 +44,8 @@ func (f *Packages) Receive(_ context.Context, name string, from io.Reader) (*fle
 }
 
 // Accept makes it Current.
-func (f *Packages) Accept(ctx context.Context, _ fleet.Actor, team fleet.TeamID, p *fleet.BootstrapPackage) error {
-	if err := f.Vacant(ctx, team); err != nil {
+func (f *Packages) Accept(ctx context.Context, _ fleet.Actor, team fleet.TeamID, p *fleet.BootstrapPackage, replace bool) error {
+	if err := f.Vacant(ctx, team); err != nil && !replace {
 		return err
 	}
 	f.Received--

@@ -153,6 +153,7 @@ type Hosts struct {
 	Filter  fleet.HostFilter
 	Asked   int
 	Deleted fleet.HostID
+	Status  fleet.MDMStatus // of host 7; MDMUnknown: that of Host
 }
 
 func (f *Hosts) List(_ context.Context, filter fleet.HostFilter) ([]fleet.Host, fleet.PageMeta, error) {
@@ -171,6 +172,9 @@ func (f *Hosts) Host(_ context.Context, id fleet.HostID) (*fleet.HostDetail, err
 		return nil, fleet.Errorf(fleet.KindNotFound, "Host %d was not found.", id)
 	}
 	h := Host()
+	if f.Status != fleet.MDMUnknown {
+		h.MDM.Status = f.Status
+	}
 	return &h, nil
 }
 

@@ -114,11 +114,14 @@ func (f *Assistants) Delete(context.Context, fleet.Actor, fleet.TeamID) error {
 }
 
 // Setups has a setup for the host with the key 7.
-type Setups struct{ Released fleet.HostID }
+type Setups struct {
+	Released fleet.HostID
+	None     bool // it has no setup after all
+}
 
 // Setup is one that waits for two profiles.
 func (f *Setups) Setup(_ context.Context, host fleet.HostID) (*fleet.SetupFacts, error) {
-	if host != 7 {
+	if host != 7 || f.None {
 		return nil, fleet.Errorf(fleet.KindNotFound, "host %d did not wait", host)
 	}
 	return &fleet.SetupFacts{Setup: fleet.Setup{HostID: host, State: fleet.SetupWaiting, StartedAt: Now(),
