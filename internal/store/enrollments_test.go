@@ -214,7 +214,7 @@ func TestTheSenderOfARequestIsLookedUp(t *testing.T) {
 		enrollments := store.NewEnrollments(db)
 		d := addDevice(t, db, fleet.Host{UUID: "U-1"})
 		user := addUser(t, db, d, "ada")
-		own := addIdentity(t, db, 1, fleet.Challenge{Purpose: fleet.PurposeRenew, EnrollmentID: d.enrollment.ID})
+		own := addIdentity(t, db, 1, fleet.Challenge{Purpose: fleet.PurposeRenew, EnrollmentID: d.enrollment.ID, Generation: d.enrollment.Generation})
 		loose := addIdentity(t, db, 2, fleet.Challenge{Purpose: fleet.PurposeEnroll})
 		enqueue(t, db, "A", fleet.CommandCustom, d)
 		for name, c := range map[string]struct {
