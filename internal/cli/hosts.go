@@ -104,7 +104,7 @@ func deref(text *string) string {
 
 func (c *cli) getHostCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "host HOST", Short: "Show a host by serial number, UUID or host name", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: c.completeHost,
+		Use: "host HOST", Short: "Show a host by serial number, UUID, host name or id:NUMBER", Args: args(cobra.ExactArgs(1)), ValidArgsFunction: c.completeHost,
 		RunE: func(cmd *cobra.Command, given []string) error {
 			connection, err := c.connect()
 			if err != nil {
