@@ -22,8 +22,6 @@ var hostCols = []string{"id", "team_id", "uuid", "hardware_serial", "hostname", 
 	"supervised", "mdm_status", "mdm_server_url", "mdm_enrolled_at", "mdm_unenrolled_at", "bootstrap_held",
 	"created_at", "updated_at", "detail_updated_at", "label_updated_at", "last_enrolled_at", "refetch_at"}
 
-var searchCols = []string{"host_id", "words"}
-
 var hostSelect = "SELECT h." + strings.Join(hostCols, ", h.") + ", COALESCE(hs.seen_at, 0)" +
 	", COALESCE(ha.host_id, 0), COALESCE(ha.status, 0), COALESCE(ha.pending, 0), COALESCE(ha.error, '') FROM hosts h" +
 	" LEFT JOIN host_seen hs ON hs.host_id = h.id LEFT JOIN host_actions ha ON ha.host_id = h.id"
@@ -125,39 +123,6 @@ func (s *session) hostWhere(f fleet.HostFilter) (string, []any, error) {
 		return "", nil, nil
 	}
 	return " WHERE " + strings.Join(conds, " AND "), args, nil
-}
-
-// searchWhere is the condition of a free-text search. A text that few hosts
-// have is looked for first, in one pass over the narrow host_search; one that
-// many have turns up soon in whatever order hosts are read.
-func (s *session) searchWhere(query string) (string, []any, error) {
-	text := strings.ToLower(query)
-	if strings.Contains(text, "\n") {
-		return "1 = 0", nil, nil // it stands between the words
-	}
-	found := s.db.dialect.contains("words")
-	ids, err := collect(s, scanKey, "SELECT host_id FROM host_search WHERE "+found+" LIMIT ?", text, inChunk+1)
-	switch {
-	case err != nil:
-		return "", nil, fmt.Errorf("search hosts: %w", err)
-	case len(ids) == 0:
-		return "1 = 0", nil, nil
-	case len(ids) <= inChunk:
-		in, args := inList(ids)
-		return "h.id IN " + in, args, nil
-	}
-	return "EXISTS (SELECT 1 FROM host_search hq WHERE hq.host_id = h.id AND " + found + ")", []any{text}, nil
-}
-
-// searchWords is what a free-text search finds a host by.
-func searchWords(h *fleet.Host) string {
-	var words []string
-	for _, w := range []string{clip(h.Hostname, 255), clip(h.ComputerName, 255), clip(h.HardwareSerial, 100), clip(h.UUID, 100), clip(h.PrimaryMAC, 40)} {
-		if w = strings.ToLower(w); w != "" && !slices.Contains(words, w) {
-			words = append(words, w)
-		}
-	}
-	return strings.Join(words, "\n")
 }
 
 // escapeLike makes a text match itself in a LIKE with ESCAPE '!'.
@@ -482,9 +447,6 @@ func (s *session) rememberHost(h *fleet.Host) {
 	s.remember("hosts", hostValues(h))
 	s.remember("host_search", searchValues(h))
 }
-
-// searchValues are in the order of searchCols.
-func searchValues(h *fleet.Host) []any { return []any{int64(h.ID), searchWords(h)} }
 
 // hostValues are in the order of hostCols.
 func hostValues(h *fleet.Host) []any {
