@@ -187,7 +187,8 @@ func (s *Service) Accept(ctx context.Context, actor fleet.Actor, team fleet.Team
 	if err := s.store.Finish(ctx, p, old, append(events, s.event(fleet.EventPackageAdded, actor, p))...); err != nil || old == nil {
 		return err
 	}
-	return s.Sweep(context.WithoutCancel(ctx))
+	_ = s.Sweep(context.WithoutCancel(ctx)) // the hourly cleanup does it otherwise, and the package is in place
+	return nil
 }
 
 // Drop removes a package that was received and not accepted, though the request
