@@ -6,8 +6,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/muster-mdm/muster/internal/fleet"
 )
@@ -102,6 +104,24 @@ func (s *session) text(query string) string {
 	return t
 }
 
+// storable replaces what not all databases take in a text, invalid UTF-8 and
+// NUL, by the replacement character. PostgreSQL would refuse the whole
+// statement, and a device that sends such a text would send it for ever.
+func storable(args []any) []any {
+	copied := false
+	for i, a := range args {
+		text, ok := a.(string)
+		if !ok || utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 {
+			continue
+		}
+		if !copied {
+			args, copied = slices.Clone(args), true
+		}
+		args[i] = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+	}
+	return args
+}
+
 func (s *session) exec(query string, args ...any) error {
 	_, err := s.result(query, args...)
 	return err
@@ -120,6 +140,7 @@ func (s *session) result(query string, args ...any) (sql.Result, error) {
 	if err := s.flushFor(query); err != nil {
 		return nil, err
 	}
+	args = storable(args)
 	if s.stmts == nil {
 		return s.plain.ExecContext(s.ctx, s.text(query), args...)
 	}
@@ -137,6 +158,7 @@ func (s *session) query(query string, args ...any) (*sql.Rows, error) {
 	if err := s.flushFor(query); err != nil {
 		return nil, err
 	}
+	args = storable(args)
 	if s.stmts == nil {
 		return s.plain.QueryContext(s.ctx, s.text(query), args...)
 	}

@@ -250,3 +250,37 @@ func TestTheLogIsShortenedFromItsBeginning(t *testing.T) {
 		}
 	})
 }
+
+// Texts come from devices and people. What a database cannot hold of one fails
+// neither the statement nor those that share it.
+func TestTextsThatADatabaseCannotHoldAreStoredAllTheSame(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := context.Background()
+		for bad, want := range map[string]string{"a\x00b": "a\uFFFDb", "c\xffd": "c\uFFFDd", "é🙂": "é🙂"} {
+			team := &fleet.Team{Name: bad}
+			if err := store.NewTeams(db).Create(ctx, team); err != nil {
+				t.Errorf("%q: %v", bad, err)
+				continue
+			}
+			got, err := store.NewTeams(db).Team(ctx, team.ID)
+			if err != nil || got == nil || got.Name != want {
+				t.Errorf("%q is stored as %+v, %v", bad, got, err)
+			}
+			d := addDevice(t, db, fleet.Host{UUID: "U-" + want, ComputerName: bad})
+			for what, err := range map[string]error{
+				"searched": func() error {
+					list, _, err := store.NewHosts(db).List(ctx, fleet.HostFilter{Query: bad})
+					if err == nil && (len(list) != 1 || list[0].ID != d.host.ID) {
+						err = fmt.Errorf("%d hosts", len(list))
+					}
+					return err
+				}(),
+				"looked up": func() error { _, err := store.NewHosts(db).ByIdentifier(ctx, bad); return err }(),
+			} {
+				if err != nil {
+					t.Errorf("%q, %s: %v", bad, what, err)
+				}
+			}
+		}
+	})
+}
