@@ -284,7 +284,7 @@ func TestExpiredIdentitiesThatNoEnrollmentNeedsGo(t *testing.T) {
 		}
 		needed := map[string]fleet.Identity{"used": used, "pending": pending, "leaving": leaving, "new": newest, "waiting": waiting, "used again": again}
 		useless := map[string]fleet.Identity{"of a device that left": left, "superseded": superseded, "revoked": revoked, "unused": unused, "passed over": *passedOver}
-		expired := used.NotAfter.Add(time.Second)
+		expired := overTheAir.NotAfter.Add(time.Second) // it was issued last
 		sweep := func(before, ota time.Time, want int) {
 			t.Helper()
 			if n, err := identities.DeleteExpired(ctx, before, ota); err != nil || n != want {
