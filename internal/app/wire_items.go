@@ -130,7 +130,7 @@ func (a *App) wireDesired(ctx context.Context, caDER []byte) (*desired, error) {
 	d.labels = inventory.NewLabels(store.NewLabels(a.db), hosts, a.clock, a.plan)
 	d.explainer = reconcile.NewExplainer(d.reconciler, plans, store.NewEvents(a.db), store.NewPushes(a.db), teams, plans, a.plan)
 	d.histories = reconcile.NewHistory(store.NewEvents(a.db))
-	d.planner = planner{d.profiles, d.teams, reconcile.NewPreviewer(d.reconciler, plans, plans)}
+	d.planner = planner{d.profiles, d.teams, reconcile.NewPreviewer(d.reconciler, plans)}
 	d.enrollSecrets = inventory.NewEnrollSecrets(secrets, a.vault, teams, a.clock)
 	owned := profile.NewOwned(d.profiles, teams, caDER)
 	rollouts := reconcile.NewRollouts(d.reconciler, items, statuses, a.clock, a.plan)

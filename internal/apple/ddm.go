@@ -2,6 +2,7 @@ package apple
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -18,8 +19,9 @@ type Channels interface {
 }
 
 // Judge decides what follows from what devices do about declarations.
+// ErrStaleRules: the channel has items that it does not know yet.
 type Judge interface {
-	Fetched(f fleet.DDMFacts, at time.Time) fleet.DDMOutcome
+	Fetched(f fleet.DDMFacts, at time.Time) (fleet.DDMOutcome, error)
 	Reported(f fleet.DDMFacts, raw []byte, at time.Time) (fleet.DDMOutcome, error)
 }
 
@@ -52,11 +54,7 @@ var emptySince = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // Answer implements Declarations.
 func (d *Declarative) Answer(ctx context.Context, sender fleet.Enrollment, endpoint string, data []byte) ([]byte, error) {
 	if endpoint == "status" {
-		judge, err := d.judge(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return nil, d.channels.Apply(ctx, sender.ID, func(f fleet.DDMFacts) (fleet.DDMOutcome, error) {
+		return nil, d.apply(ctx, sender.ID, func(judge Judge, f fleet.DDMFacts) (fleet.DDMOutcome, error) {
 			return judge.Reported(f, data, d.clock())
 		})
 	}
@@ -81,18 +79,29 @@ func (d *Declarative) Answer(ctx context.Context, sender fleet.Enrollment, endpo
 	return nil, fleet.Errorf(fleet.KindBadRequest, "declarative management has no endpoint %.80q", endpoint)
 }
 
+// apply carries out what the newest rules decide. Where more was planned since
+// they were read, they are read once more.
+func (d *Declarative) apply(ctx context.Context, id fleet.EnrollmentID, decide func(Judge, fleet.DDMFacts) (fleet.DDMOutcome, error)) error {
+	for retried := false; ; retried = true {
+		judge, err := d.judge(ctx)
+		if err != nil {
+			return err
+		}
+		err = d.channels.Apply(ctx, id, func(f fleet.DDMFacts) (fleet.DDMOutcome, error) { return decide(judge, f) })
+		if retried || !errors.Is(err, fleet.ErrStaleRules) {
+			return err
+		}
+	}
+}
+
 // items hands the manifest out, and notes which one the device has now: bodies
 // are served from the same.
 func (d *Declarative) items(ctx context.Context, sender fleet.Enrollment, c *fleet.DDMChannel) ([]byte, error) {
 	manifest := c.Manifest
 	if c.Fetched != manifest.Token {
-		judge, err := d.judge(ctx)
-		if err != nil {
-			return nil, err
-		}
-		err = d.channels.Apply(ctx, sender.ID, func(f fleet.DDMFacts) (fleet.DDMOutcome, error) {
+		err := d.apply(ctx, sender.ID, func(judge Judge, f fleet.DDMFacts) (fleet.DDMOutcome, error) {
 			manifest = f.Channel.Manifest
-			return judge.Fetched(f, d.clock()), nil
+			return judge.Fetched(f, d.clock())
 		})
 		if err != nil {
 			return nil, err

@@ -35,9 +35,9 @@ func (c *channels) Apply(_ context.Context, _ fleet.EnrollmentID, decide func(fl
 // follower notes what was fetched.
 type follower struct{}
 
-func (follower) Fetched(f fleet.DDMFacts, _ time.Time) fleet.DDMOutcome {
+func (follower) Fetched(f fleet.DDMFacts, _ time.Time) (fleet.DDMOutcome, error) {
 	f.Channel.Fetched = f.Channel.Manifest.Token
-	return fleet.DDMOutcome{Channel: &f.Channel}
+	return fleet.DDMOutcome{Channel: &f.Channel}, nil
 }
 
 func (follower) Reported(fleet.DDMFacts, []byte, time.Time) (fleet.DDMOutcome, error) {

@@ -179,7 +179,7 @@ type QueuedCommand struct {
 // Catalog is every item that a host may have or still has to lose, with all
 // that decides who gets it. It is read once for many hosts and not changed.
 type Catalog struct {
-	// Stamp is another one after any change.
+	// Stamp is a higher one after any change.
 	Stamp     int64
 	Revisions map[TeamID]int64
 	Items     map[ItemID]*Item

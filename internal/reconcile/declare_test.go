@@ -43,7 +43,7 @@ func (d *device) manifest() fleet.DDMManifest {
 func (d *device) synchronize(says map[string]map[string]any) {
 	d.w.Helper()
 	m := store.NewDDM(d.w.db)
-	d.w.must(m.Apply(ctx, d.channel, func(f fleet.DDMFacts) (fleet.DDMOutcome, error) { return d.w.r.Rules().Fetched(f, d.w.now), nil }))
+	d.w.must(m.Apply(ctx, d.channel, func(f fleet.DDMFacts) (fleet.DDMOutcome, error) { return d.w.r.Rules().Fetched(f, d.w.now) }))
 	d.report(says)
 }
 
@@ -159,7 +159,7 @@ func TestADeviceThatNeverReportsIsAskedAgainAndFailsInTheEnd(t *testing.T) {
 		w.add(fleet.NoTeam, declaration("passcode", testType, "1"))
 		w.settle(d)
 		fetch := func() {
-			w.must(store.NewDDM(w.db).Apply(ctx, d.channel, func(f fleet.DDMFacts) (fleet.DDMOutcome, error) { return w.r.Rules().Fetched(f, w.now), nil }))
+			w.must(store.NewDDM(w.db).Apply(ctx, d.channel, func(f fleet.DDMFacts) (fleet.DDMOutcome, error) { return w.r.Rules().Fetched(f, w.now) }))
 		}
 		fetch()
 		tokens := map[string]bool{}

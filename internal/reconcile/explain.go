@@ -55,17 +55,14 @@ func NewExplainer(r *Reconciler, plans Plans, events Events, wakes Wakes, names 
 
 // facts reads one host with the newest rules.
 func (e *Explainer) facts(ctx context.Context, host fleet.HostID) (*Rules, *fleet.HostFacts, error) {
-	if err := e.reconciler.Refresh(ctx); err != nil {
-		return nil, nil, err
-	}
-	list, err := e.plans.Facts(ctx, []fleet.HostID{host})
+	rules, list, err := e.reconciler.facts(ctx, []fleet.HostID{host})
 	if err != nil {
 		return nil, nil, err
 	}
 	if len(list) == 0 {
 		return nil, nil, fleet.Errorf(fleet.KindNotFound, "there is no host with id %d", host)
 	}
-	return e.reconciler.Rules(), &list[0], nil
+	return rules, &list[0], nil
 }
 
 // find looks an item up by UUID, identifier or name: in the host's scope

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -524,4 +525,75 @@ func TestCommandsAreDecodable(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// meddled runs something just before hosts are claimed, as another replica
+// would.
+type meddled struct {
+	Plans
+	before func()
+}
+
+func (m *meddled) Claim(ctx context.Context, now time.Time, limit int) ([]fleet.HostID, error) {
+	if f := m.before; f != nil {
+		m.before = nil
+		f()
+	}
+	return m.Plans.Claim(ctx, now, limit)
+}
+
+// A host that moves to where the same profile was just uploaded keeps it,
+// whenever planning begins.
+func TestAHostIsPlannedWithTheRulesOfTheSameMoment(t *testing.T) {
+	each(t, func(w *world) {
+		d := w.device(1, "18.0")
+		w.add(fleet.NoTeam, upload("com.example.wifi", "one"))
+		w.settle(d)
+		if got := d.statuses(); got != "com.example.wifi install verified" {
+			t.Fatal(got)
+		}
+		m := &meddled{Plans: w.r.plans, before: func() {
+			teams, team := store.NewTeams(w.db), &fleet.Team{Name: "New"}
+			w.must(teams.Create(ctx, team))
+			w.add(team.ID, upload("com.example.wifi", "one"))
+			_, err := teams.Transfer(ctx, fleet.Transfer{TeamID: team.ID, Hosts: []fleet.HostID{d.host}})
+			w.must(err)
+		}}
+		w.r.plans = m
+		w.settle(d)
+		if m.before != nil {
+			t.Fatal("nothing was planned")
+		}
+		if got := d.statuses(); got != "com.example.wifi install verified" || d.installs != 1 || d.removals != 0 {
+			t.Errorf("%s after %d installs and %d removals", got, d.installs, d.removals)
+		}
+	})
+}
+
+// Answers that older rules cannot judge are left for newer ones.
+func TestOlderRulesDoNotJudgeNewerItems(t *testing.T) {
+	each(t, func(w *world) {
+		d := w.device(1, "18.0")
+		w.add(fleet.NoTeam, upload("com.example.wifi", "one"))
+		w.settle(d)
+		old := w.r.Rules()
+		w.edit(fleet.NoTeam, func(live []*fleet.Item) fleet.ItemEdits {
+			u := upload("com.example.wifi", "two")
+			u.Item.ID, u.Item.UUID, u.Item.Version = live[0].ID, live[0].UUID, live[0].Version+1
+			return fleet.ItemEdits{Edit: []fleet.ItemUpload{u}}
+		})
+		w.pass(time.Second)
+		_, facts, err := w.r.facts(ctx, []fleet.HostID{d.host})
+		w.must(err)
+		target := fleet.CommandTarget{Command: fleet.Command{Purpose: fleet.CommandListProfiles}, Items: facts[0].Items}
+		if !old.Outcome(target, fleet.CommandReport{Status: fleet.CommandAcknowledged}, plist.Dict{}).Stale {
+			t.Error("a list of profiles was judged")
+		}
+		if w.r.Rules().Outcome(target, fleet.CommandReport{Status: fleet.CommandAcknowledged}, plist.Dict{}).Stale {
+			t.Error("the newest rules do not judge")
+		}
+		if _, err := old.Reported(fleet.DDMFacts{Items: facts[0].Items}, []byte(`{"StatusItems":{}}`), w.now); !errors.Is(err, fleet.ErrStaleRules) {
+			t.Error("a report was judged:", err)
+		}
+	})
 }

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,10 +20,8 @@ func (r *Rules) Outcome(t fleet.CommandTarget, rep fleet.CommandReport, answer p
 	if rep.Status == fleet.CommandNotNow {
 		return fleet.ReportOutcome{Keep: true}
 	}
-	for _, row := range t.Items {
-		if r.catalog.Items[row.ItemID] == nil {
-			return fleet.ReportOutcome{Stale: true}
-		}
+	if r.behind(t.Items) {
+		return fleet.ReportOutcome{Stale: true}
 	}
 	o := outcome{r: r, t: t, rep: rep}
 	o.out = fleet.ReportOutcome{Status: rep.Status, Store: !t.Command.Purpose.Ephemeral()}
@@ -40,6 +39,14 @@ func (r *Rules) Outcome(t fleet.CommandTarget, rep fleet.CommandReport, answer p
 			Details: Details(o.changes, answerOf(t, rep))}
 	}
 	return o.out
+}
+
+// behind tells whether the items were planned by newer rules than these.
+func (r *Rules) behind(items []fleet.HostItem) bool {
+	return slices.ContainsFunc(items, func(row fleet.HostItem) bool {
+		i := r.catalog.Items[row.ItemID]
+		return i == nil || i.Version < row.Version
+	})
 }
 
 type outcome struct {

@@ -20,19 +20,19 @@ const (
 type HostPages interface {
 	// After returns up to limit hosts of a scope with keys above the given one.
 	After(ctx context.Context, team fleet.TeamID, after fleet.HostID, limit int) ([]fleet.HostID, error)
+	Facts(ctx context.Context, ids []fleet.HostID) ([]fleet.HostFacts, error)
 }
 
 // Previewer tells what a change of a scope's items would do, host by host,
 // with the function that planning uses.
 type Previewer struct {
 	reconciler *Reconciler
-	plans      Plans
-	pages      HostPages
+	hosts      HostPages
 }
 
 // NewPreviewer returns the previewer.
-func NewPreviewer(r *Reconciler, plans Plans, pages HostPages) *Previewer {
-	return &Previewer{reconciler: r, plans: plans, pages: pages}
+func NewPreviewer(r *Reconciler, hosts HostPages) *Previewer {
+	return &Previewer{reconciler: r, hosts: hosts}
 }
 
 // Preview works out what the changes would do to the hosts of a scope. Items
@@ -54,7 +54,7 @@ func (p *Previewer) Preview(ctx context.Context, team fleet.TeamID, changes []fl
 	c.added = added
 	after := fleet.HostID(0)
 	for {
-		hosts, err := p.pages.After(ctx, team, after, previewBatch)
+		hosts, err := p.hosts.After(ctx, team, after, previewBatch)
 		if err != nil {
 			return nil, err
 		}
@@ -62,7 +62,7 @@ func (p *Previewer) Preview(ctx context.Context, team fleet.TeamID, changes []fl
 			break
 		}
 		after = hosts[len(hosts)-1]
-		facts, err := p.plans.Facts(ctx, hosts)
+		facts, err := p.hosts.Facts(ctx, hosts)
 		if err != nil {
 			return nil, err
 		}

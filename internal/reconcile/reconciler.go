@@ -22,12 +22,15 @@ const (
 	maxCommands = 200 // bodies kept from batch to batch of a round
 )
 
+// noStamp is that of no catalog.
+const noStamp int64 = -1
+
 // Plans is what planning reads and writes.
 type Plans interface {
-	Stamp(ctx context.Context) (int64, error)
-	Catalog(ctx context.Context) (*fleet.Catalog, error)
+	// Current reads the facts of hosts and, if its stamp is not that one any
+	// more, the catalog: both as of one moment.
+	Current(ctx context.Context, stamp int64, ids []fleet.HostID) (*fleet.Catalog, []fleet.HostFacts, error)
 	Claim(ctx context.Context, now time.Time, limit int) ([]fleet.HostID, error)
-	Facts(ctx context.Context, ids []fleet.HostID) ([]fleet.HostFacts, error)
 	Apply(ctx context.Context, plans []fleet.HostPlan) (int, error)
 }
 
@@ -65,19 +68,31 @@ func (r *Reconciler) Rules() *Rules { return r.rules.Load() }
 // Refresh reads the catalog again if it changed. Replicas do so every few
 // seconds, to judge answers about items that are new.
 func (r *Reconciler) Refresh(ctx context.Context) error {
-	stamp, err := r.plans.Stamp(ctx)
-	if err != nil {
-		return err
+	_, _, err := r.facts(ctx, nil)
+	return err
+}
+
+// facts reads hosts with the rules of the same moment. With older ones, a host
+// that just came into a scope would lose what is as new there as itself.
+func (r *Reconciler) facts(ctx context.Context, hosts []fleet.HostID) (*Rules, []fleet.HostFacts, error) {
+	held := r.rules.Load()
+	stamp := noStamp
+	if held != nil {
+		stamp = held.catalog.Stamp
 	}
-	if now := r.rules.Load(); now != nil && now.catalog.Stamp == stamp {
-		return nil
+	c, facts, err := r.plans.Current(ctx, stamp, hosts)
+	if err != nil || c == nil {
+		return held, facts, err
 	}
-	c, err := r.plans.Catalog(ctx)
-	if err != nil {
-		return err
+	rules := NewRules(c)
+	// Somebody else may have read newer ones meanwhile: those stay.
+	for held == nil || held.catalog.Stamp < c.Stamp {
+		if r.rules.CompareAndSwap(held, rules) {
+			break
+		}
+		held = r.rules.Load()
 	}
-	r.rules.Store(NewRules(c))
-	return nil
+	return rules, facts, nil
 }
 
 // Outcome judges an answer to a command about items.
@@ -105,15 +120,12 @@ func (r *Reconciler) Round(ctx context.Context) error {
 
 // batch plans one batch and reports how many hosts it was.
 func (r *Reconciler) batch(ctx context.Context, s *stock) (int, error) {
-	if err := r.Refresh(ctx); err != nil {
-		return 0, err
-	}
-	rules, now := r.rules.Load(), r.clock()
+	now := r.clock()
 	hosts, err := r.plans.Claim(ctx, now, planBatch)
 	if err != nil || len(hosts) == 0 {
 		return 0, err
 	}
-	facts, err := r.plans.Facts(ctx, hosts)
+	rules, facts, err := r.facts(ctx, hosts)
 	if err != nil {
 		return 0, err
 	}

@@ -15,11 +15,14 @@ import (
 const maxKeptReport = 16 << 10
 
 // Fetched decides what follows when a device fetched its manifest: what is
-// pending there is under way now. It is pure.
-func (r *Rules) Fetched(f fleet.DDMFacts, at time.Time) fleet.DDMOutcome {
+// pending there is under way now. It is pure. ErrStaleRules: see [Rules.Reported].
+func (r *Rules) Fetched(f fleet.DDMFacts, at time.Time) (fleet.DDMOutcome, error) {
 	c := f.Channel
 	if c.Fetched == c.Manifest.Token {
-		return fleet.DDMOutcome{}
+		return fleet.DDMOutcome{}, nil
+	}
+	if r.behind(f.Items) {
+		return fleet.DDMOutcome{}, fleet.ErrStaleRules
 	}
 	c.Fetched = c.Manifest.Token
 	out := fleet.DDMOutcome{Channel: &c, DueAt: at.Add(reportWait)}
@@ -37,7 +40,7 @@ func (r *Rules) Fetched(f fleet.DDMFacts, at time.Time) fleet.DDMOutcome {
 		out.Events = append(out.Events, fleet.Event{Kind: fleet.EventHostItems, At: at, HostID: c.HostID, EnrollmentID: c.EnrollmentID,
 			Details: Details(changes, nil)})
 	}
-	return out
+	return out, nil
 }
 
 func entryOf(m fleet.DDMManifest, id fleet.ItemID) *fleet.DDMEntry {
@@ -50,7 +53,11 @@ func entryOf(m fleet.DDMManifest, id fleet.ItemID) *fleet.DDMEntry {
 }
 
 // Reported decides what follows from a status report. It is pure.
+// ErrStaleRules: the channel has items that were planned with newer rules.
 func (r *Rules) Reported(f fleet.DDMFacts, raw []byte, at time.Time) (fleet.DDMOutcome, error) {
+	if r.behind(f.Items) {
+		return fleet.DDMOutcome{}, fleet.ErrStaleRules
+	}
 	report, err := ddm.DecodeReport(raw)
 	if err != nil {
 		return fleet.DDMOutcome{}, fleet.Errorf(fleet.KindBadRequest, "%s", err.Error()).WithCause(err)

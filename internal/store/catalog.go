@@ -14,29 +14,40 @@ type Plans struct{ db *DB }
 // NewPlans returns the plans of db.
 func NewPlans(db *DB) *Plans { return &Plans{db} }
 
-// Stamp is another one whenever a scope's revision changed.
-func (p *Plans) Stamp(ctx context.Context) (int64, error) {
-	return p.db.view(ctx).stamp()
+// Catalog reads every item with all that decides who gets it, as of one
+// moment.
+func (p *Plans) Catalog(ctx context.Context) (*fleet.Catalog, error) {
+	c, _, err := p.Current(ctx, -1, nil)
+	return c, err
 }
 
+// Current reads all that plans of the hosts depend on, as of one moment: the
+// catalog, which is nil if its stamp is still that one, and the hosts' facts.
+// Hosts that are gone are left out.
+func (p *Plans) Current(ctx context.Context, stamp int64, hosts []fleet.HostID) (c *fleet.Catalog, facts []fleet.HostFacts, err error) {
+	err = p.db.snapshot(ctx, func(s *session) error {
+		c, facts = nil, nil
+		now, err := s.stamp()
+		if err != nil {
+			return fmt.Errorf("read the catalog's stamp: %w", err)
+		}
+		if now != stamp {
+			if c, err = s.catalog(); err != nil {
+				return fmt.Errorf("read catalog: %w", err)
+			}
+		}
+		facts, err = s.factsOf(hosts)
+		return err
+	})
+	return c, facts, err
+}
+
+// stamp grows whenever a scope's revision changes, or there is a new one:
+// scopes are never deleted.
 func (s *session) stamp() (int64, error) {
 	var sum int64
 	_, err := s.get("SELECT CAST(COALESCE(SUM(revision), 0) + COUNT(*) AS "+s.db.dialect.castInt()+") FROM scopes", nil, &sum)
 	return sum, err
-}
-
-// Catalog reads every item with all that decides who gets it, as of one
-// moment.
-func (p *Plans) Catalog(ctx context.Context) (*fleet.Catalog, error) {
-	var c *fleet.Catalog
-	err := p.db.snapshot(ctx, func(s *session) (err error) {
-		c, err = s.catalog()
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read catalog: %w", err)
-	}
-	return c, nil
 }
 
 func (s *session) catalog() (*fleet.Catalog, error) {

@@ -117,17 +117,22 @@ func (p *Plans) settle(ctx context.Context, team, revision int64) error {
 	})
 }
 
-// Facts reads all that the plans of the hosts depend on, as of one moment.
-// Hosts that are gone are left out.
-func (p *Plans) Facts(ctx context.Context, ids []fleet.HostID) ([]fleet.HostFacts, error) {
+// Facts reads the facts of hosts, as of one moment. Hosts that are gone are
+// left out.
+func (p *Plans) Facts(ctx context.Context, hosts []fleet.HostID) (facts []fleet.HostFacts, err error) {
+	err = p.db.snapshot(ctx, func(s *session) error {
+		facts, err = s.factsOf(hosts)
+		return err
+	})
+	return facts, err
+}
+
+func (s *session) factsOf(hosts []fleet.HostID) ([]fleet.HostFacts, error) {
 	var out []fleet.HostFacts
-	err := p.db.snapshot(ctx, func(s *session) error {
-		out = out[:0]
-		return chunked(ids, func(chunk []fleet.HostID) error {
-			facts, err := s.facts(chunk)
-			out = append(out, facts...)
-			return err
-		})
+	err := chunked(hosts, func(chunk []fleet.HostID) error {
+		facts, err := s.facts(chunk)
+		out = append(out, facts...)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read host facts: %w", err)
