@@ -180,7 +180,7 @@ func (a *App) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	commands := command.NewService(store.NewCommands(a.db), store.NewEnrollments(a.db), hosts, apple.actions, a.clock, a.pushes)
+	commands := command.NewService(store.NewCommands(a.db), store.NewEnrollments(a.db), hosts, apple.actions, apple.envelope, a.clock, a.pushes)
 	api, err := httpapi.New(httpapi.Options{Access: a.access, Users: a.access, Sessions: a.access,
 		Hosts: inventory.NewService(hosts, a.seen, a.syncs), Inventories: apple.vitals, Commands: commands, Actions: apple.actions, Enrollments: apple.enrollments, Push: apple.push, Guardian: apple.guardian, Renewer: apple.renewer, Settings: org,
 		Explainer: apple.explainer, Planner: apple.planner, Histories: apple.histories,

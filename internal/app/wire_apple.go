@@ -49,20 +49,26 @@ type enrollments struct {
 // contents fills in what commands lack when they are handed out.
 type contents struct {
 	*profile.Delivery
-	actions *hostaction.Service
+	actions  *hostaction.Service
+	envelope *command.Envelope
 }
 
 // Command implements apple.Contents.
 func (c contents) Command(ctx context.Context, next *fleet.NextCommand) ([]byte, error) {
-	if next.Purpose == fleet.CommandAction {
+	switch next.Purpose {
+	case fleet.CommandAction:
 		return c.actions.Fill(ctx, next)
+	case fleet.CommandCustom:
+		return c.envelope.Fill(ctx, next)
+	default:
+		return c.Delivery.Command(ctx, next.HostID, next.Body)
 	}
-	return c.Delivery.Command(ctx, next.HostID, next.Body)
 }
 
 type appleParts struct {
 	*desired
 	actions     *hostaction.Service
+	envelope    *command.Envelope
 	mdm         http.Handler
 	scep        http.Handler
 	enrollments enrollments
@@ -100,7 +106,9 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 		return nil, err
 	}
 	actions := a.wireActions(org, lifecycle)
-	filled := contents{items.delivery, actions}
+	envelope := command.NewEnvelope(secrets, a.vault)
+	a.sweep = append(a.sweep, func(ctx context.Context, _ time.Time) error { return queue.SweepSecrets(ctx) })
+	filled := contents{items.delivery, actions, envelope}
 	decide := func(t fleet.CommandTarget, r fleet.CommandReport, answer plist.Dict) fleet.ReportOutcome {
 		if t.Command.Purpose == fleet.CommandAction {
 			return actions.Outcome(t, r, answer)
@@ -111,8 +119,8 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 	core := apple.NewService(lifecycle, queue, decide, declarative, filled, items.reconciler.Refresh, a.clock)
 	o := apple.Options{Core: core, Callers: channels, Seen: a.seen, Verifier: verifier,
 		CertHeader: a.config.Proxy.ClientCertHeader, MaxBody: a.config.Limits.DeviceBodyBytes, Clock: a.clock}
-	if url := a.config.Webhook.URL; url != "" {
-		o.Service, o.EveryPoll = a.observed(core, url), true
+	if a.config.Webhook.URL != "" {
+		o.Service, o.EveryPoll = a.observed(core), true
 	}
 	roots, err := rootsFrom("apple.apns_root_ca_file", a.config.Apple.APNSRootCAFile)
 	if err != nil {
@@ -134,6 +142,7 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 	return &appleParts{
 		desired:     items,
 		actions:     actions,
+		envelope:    envelope,
 		guardian:    watch,
 		renewer:     renewer,
 		vitals:      inventory.NewVitals(refetcher, store.NewSoftware(a.db), store.NewCertificates(a.db)),
@@ -148,9 +157,12 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 }
 
 // observed shows messages to a webhook of MicroMDM's shape.
-func (a *App) observed(core service.CheckinAndCommandService, url string) service.CheckinAndCommandService {
-	hook := webhook.New(url, webhook.WithClient(&http.Client{Timeout: webhookTimeout}))
-	tee := apple.NewTee(core, hook, a.log)
+func (a *App) observed(core service.CheckinAndCommandService) service.CheckinAndCommandService {
+	options := []webhook.Option{webhook.WithClient(&http.Client{Timeout: webhookTimeout})}
+	if secret := a.config.Webhook.Secret; secret != "" {
+		options = append(options, webhook.WithHMACSecret([]byte(secret)))
+	}
+	tee := apple.NewTee(core, webhook.New(a.config.Webhook.URL, options...), a.log)
 	a.closers = append(a.closers, tee.Wait)
 	return tee
 }

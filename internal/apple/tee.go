@@ -8,6 +8,8 @@ import (
 
 	"github.com/micromdm/nanomdm/mdm"
 	"github.com/micromdm/nanomdm/service"
+
+	"github.com/muster-mdm/muster/internal/codec/mdmcmd"
 )
 
 // maxObserving bounds the messages that an observer has under way. What comes
@@ -16,7 +18,8 @@ const maxObserving = 64
 
 // Tee is a service that shows every message to an observer as well, such as
 // NanoMDM's webhook, after the real service took it. What the observer
-// answers counts for nothing, and it may panic.
+// answers counts for nothing, and it may panic. Tokens, codes and passwords
+// that open a device are taken out before.
 type Tee struct {
 	next     service.CheckinAndCommandService
 	observer service.CheckinAndCommandService
@@ -73,7 +76,11 @@ func (t *Tee) Authenticate(r *mdm.Request, m *mdm.Authenticate) error {
 // TokenUpdate implements service.Checkin.
 func (t *Tee) TokenUpdate(r *mdm.Request, m *mdm.TokenUpdate) error {
 	err := t.next.TokenUpdate(r, m)
-	t.observe(err, r, func(r *mdm.Request) error { return t.observer.TokenUpdate(r, m) })
+	t.observe(err, r, func(r *mdm.Request) error {
+		shown := *m
+		shown.UnlockToken, shown.Raw = nil, mdmcmd.Redacted(m.Raw)
+		return t.observer.TokenUpdate(r, &shown)
+	})
 	return err
 }
 
@@ -87,7 +94,11 @@ func (t *Tee) CheckOut(r *mdm.Request, m *mdm.CheckOut) error {
 // SetBootstrapToken implements service.Checkin.
 func (t *Tee) SetBootstrapToken(r *mdm.Request, m *mdm.SetBootstrapToken) error {
 	err := t.next.SetBootstrapToken(r, m)
-	t.observe(err, r, func(r *mdm.Request) error { return t.observer.SetBootstrapToken(r, m) })
+	t.observe(err, r, func(r *mdm.Request) error {
+		shown := *m
+		shown.BootstrapToken, shown.Raw = mdm.BootstrapToken{}, mdmcmd.Redacted(m.Raw)
+		return t.observer.SetBootstrapToken(r, &shown)
+	})
 	return err
 }
 
@@ -122,6 +133,11 @@ func (t *Tee) GetToken(r *mdm.Request, m *mdm.GetToken) (*mdm.GetTokenResponse, 
 // CommandAndReportResults implements service.CommandAndReportResults.
 func (t *Tee) CommandAndReportResults(r *mdm.Request, m *mdm.CommandResults) (*mdm.Command, error) {
 	cmd, err := t.next.CommandAndReportResults(r, m)
-	t.observe(err, r, func(r *mdm.Request) error { _, err := t.observer.CommandAndReportResults(r, m); return err })
+	t.observe(err, r, func(r *mdm.Request) error {
+		shown := *m
+		shown.Raw = mdmcmd.Redacted(m.Raw)
+		_, err := t.observer.CommandAndReportResults(r, &shown)
+		return err
+	})
 	return cmd, err
 }

@@ -65,10 +65,12 @@ func (v *voice) CommandAndReportResults(r *mdm.Request, _ *mdm.CommandResults) (
 func messages() map[string]func(s service.CheckinAndCommandService, r *mdm.Request) (string, error) {
 	type svc = service.CheckinAndCommandService
 	return map[string]func(svc, *mdm.Request) (string, error){
-		"Authenticate":      func(s svc, r *mdm.Request) (string, error) { return "real", s.Authenticate(r, nil) },
-		"TokenUpdate":       func(s svc, r *mdm.Request) (string, error) { return "real", s.TokenUpdate(r, nil) },
-		"CheckOut":          func(s svc, r *mdm.Request) (string, error) { return "real", s.CheckOut(r, nil) },
-		"SetBootstrapToken": func(s svc, r *mdm.Request) (string, error) { return "real", s.SetBootstrapToken(r, nil) },
+		"Authenticate": func(s svc, r *mdm.Request) (string, error) { return "real", s.Authenticate(r, nil) },
+		"TokenUpdate":  func(s svc, r *mdm.Request) (string, error) { return "real", s.TokenUpdate(r, &mdm.TokenUpdate{}) },
+		"CheckOut":     func(s svc, r *mdm.Request) (string, error) { return "real", s.CheckOut(r, nil) },
+		"SetBootstrapToken": func(s svc, r *mdm.Request) (string, error) {
+			return "real", s.SetBootstrapToken(r, &mdm.SetBootstrapToken{})
+		},
 		"GetBootstrapToken": func(s svc, r *mdm.Request) (string, error) {
 			t, err := s.GetBootstrapToken(r, nil)
 			return string(t.BootstrapToken), err
@@ -86,7 +88,7 @@ func messages() map[string]func(s service.CheckinAndCommandService, r *mdm.Reque
 			return string(a.TokenData), err
 		},
 		"CommandAndReportResults": func(s svc, r *mdm.Request) (string, error) {
-			c, err := s.CommandAndReportResults(r, nil)
+			c, err := s.CommandAndReportResults(r, &mdm.CommandResults{})
 			return c.CommandUUID, err
 		},
 	}
@@ -155,7 +157,7 @@ func TestAnObserverOutlivesTheRequestAndWaitWaitsForIt(t *testing.T) {
 			ended = r.Context().Err()
 		}
 		ctx, cancel := context.WithCancel(context.Background())
-		if err := tee.TokenUpdate(deviceRequest(ctx), nil); err != nil { // is not delayed
+		if err := tee.TokenUpdate(deviceRequest(ctx), &mdm.TokenUpdate{}); err != nil { // is not delayed
 			t.Fatal(err)
 		}
 		cancel()
@@ -180,7 +182,7 @@ func TestWhatComesOnTopOfTheLimitIsNotObservedAndStillAnswered(t *testing.T) {
 		observer.do = func(*mdm.Request) { <-release }
 		const extra = 3
 		for range maxObserving + extra {
-			if cmd, err := tee.CommandAndReportResults(deviceRequest(t.Context()), nil); err != nil || cmd.CommandUUID != "real" {
+			if cmd, err := tee.CommandAndReportResults(deviceRequest(t.Context()), &mdm.CommandResults{}); err != nil || cmd.CommandUUID != "real" {
 				t.Fatalf("%v, %v", cmd, err)
 			}
 		}

@@ -54,13 +54,14 @@ type Service struct {
 	targets  Targets
 	hosts    HostFinder
 	brake    Brake
+	envelope *Envelope
 	clock    func() time.Time
 	bells    []*wake.Bell // rung when there is something to push
 }
 
 // NewService returns the sender of commands.
-func NewService(commands Commands, targets Targets, hosts HostFinder, brake Brake, clock func() time.Time, bells ...*wake.Bell) *Service {
-	return &Service{commands: commands, targets: targets, hosts: hosts, brake: brake, clock: clock, bells: bells}
+func NewService(commands Commands, targets Targets, hosts HostFinder, brake Brake, envelope *Envelope, clock func() time.Time, bells ...*wake.Bell) *Service {
+	return &Service{commands: commands, targets: targets, hosts: hosts, brake: brake, envelope: envelope, clock: clock, bells: bells}
 }
 
 // Run sends a command to hosts named by UUID. All hosts must exist, be
@@ -151,6 +152,9 @@ func (s *Service) run(ctx context.Context, sender fleet.Sender, targets []fleet.
 	}
 	cmd := fleet.Command{UUID: decoded.UUID, RequestType: decoded.RequestType, Platform: fleet.PlatformDarwin,
 		Purpose: fleet.CommandCustom, Body: decoded.Raw, CreatedAt: s.clock(), CreatedBy: sender.Actor}
+	if err := s.envelope.close(&cmd); err != nil {
+		return fleet.Command{}, nil, err
+	}
 	details, err := json.Marshal(map[string]any{"command_uuid": cmd.UUID, "request_type": cmd.RequestType, "hosts": len(targets)})
 	if err != nil {
 		return fleet.Command{}, nil, err

@@ -90,7 +90,7 @@ func TestCommandsThatAreActionsAreTreatedAsSuch(t *testing.T) {
 		{"a profile removed", plistOf("RemoveProfile", `<key>Identifier</key><string>com.example</string>`), false, "ours", fleet.KindInternal, 0},
 	} {
 		d := &desk{}
-		s := NewService(d, d, nil, d, time.Now)
+		s := NewService(d, d, nil, d, NewEnvelope(nil, nil), time.Now)
 		_, _, err := s.Run(t.Context(), fleet.Sender{MayAct: tt.mayAct}, []string{tt.host}, tt.command)
 		sent := len(d.sent) == 1
 		if (err == nil) != (tt.want == fleet.KindInternal) || err != nil && fleet.KindOf(err) != tt.want || sent != (err == nil) {
@@ -107,7 +107,7 @@ func TestCommandsThatAreActionsAreTreatedAsSuch(t *testing.T) {
 func TestAnEmptyUUIDNamesNoHost(t *testing.T) {
 	for _, uuids := range [][]string{{""}, {"ours", ""}, {"", ""}} {
 		d := &desk{}
-		s := NewService(d, d, nil, d, time.Now)
+		s := NewService(d, d, nil, d, NewEnvelope(nil, nil), time.Now)
 		_, _, err := s.Run(t.Context(), fleet.Sender{MayAct: true}, uuids, plistOf("EraseDevice", ""))
 		if fleet.KindOf(err) != fleet.KindInvalid || !strings.Contains(err.Error(), "empty UUID") || len(d.sent) > 0 {
 			t.Errorf("%q: %v, sent to %v", uuids, err, d.sent)

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 
@@ -22,12 +23,27 @@ func Outcome(t fleet.CommandTarget, r fleet.CommandReport, answer plist.Dict) fl
 	case fleet.CommandUnenroll:
 		// An error says that there is nothing to remove: gone all the same.
 		out.Unenrolled = true
-	case fleet.CommandCustom, fleet.CommandSetup:
+	case fleet.CommandCustom:
+		out.Answer = withoutSecrets(r.Body)
+	case fleet.CommandSetup:
 	case fleet.CommandRenew: // judged by enroll
 	case fleet.CommandInstall, fleet.CommandRemove, fleet.CommandListProfiles, fleet.CommandDeclare, fleet.CommandAction: // judged elsewhere
 	}
 	out.Event = &fleet.Event{Kind: fleet.EventCommandAnswered, At: r.At, Actor: actor, Details: describe(t, r)}
 	return out
+}
+
+// withoutSecrets is an answer to a person's command without what opens the
+// device, which nobody is shown either; nil when it holds nothing of the kind.
+func withoutSecrets(answer []byte) []byte {
+	kept := mdmcmd.Redacted(answer)
+	if bytes.Equal(kept, answer) {
+		return nil
+	}
+	if kept == nil {
+		return []byte{}
+	}
+	return kept
 }
 
 // refetched decides about an answer to one part of a refetch. It leaves no

@@ -126,8 +126,11 @@ type Renewal struct {
 	Paused  bool
 }
 
-// Webhook is where device events go.
-type Webhook struct{ URL string }
+// Webhook is where device events go. With a secret, what is posted is signed.
+type Webhook struct {
+	URL    string
+	Secret Secret
+}
 
 // Jobs says whether this process runs background work.
 type Jobs struct{ Disabled bool }

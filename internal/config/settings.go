@@ -189,6 +189,8 @@ func operationSettings() []Setting {
 			bind: func(c *Config) Value { return durationValue{&c.Shutdown.DrainTimeout, minDrain, maxDrain} }},
 		{Name: "webhook.url", Help: "Where device check-ins and command results are posted, in MicroMDM's webhook form",
 			bind: func(c *Config) Value { return urlValue{&c.Webhook.URL} }},
+		{Name: "webhook.secret", Secret: true, NoFlag: true, Help: "Signs what is posted to the webhook: base64 of its HMAC-SHA256 in X-Hmac-Signature",
+			bind: func(c *Config) Value { return secretValue{&c.Webhook.Secret} }},
 		{Name: "jobs.disabled", Help: "Only serve; other replicas run the background jobs",
 			bind: func(c *Config) Value { return boolValue{&c.Jobs.Disabled} }},
 	}

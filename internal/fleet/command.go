@@ -95,6 +95,9 @@ type Command struct {
 	// Expand says that the body has variables that are filled in for each
 	// host when it is handed out, or lacks a secret that is put in then.
 	Expand bool
+	// Whole is a person's command with its secrets, which Body then lacks; nil
+	// where there are none. It is stored with the command and not read with it.
+	Whole *SecretWrite
 }
 
 // CommandResult is one command on one enrollment, answered or not.

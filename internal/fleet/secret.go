@@ -18,6 +18,7 @@ const (
 	// its fields. Name: the command's UUID, or that of the request that waits.
 	ScopeAction     SecretScope = "host_action"
 	ScopeBypassCode SecretScope = "bypass_code" // name: the key of the device channel
+	ScopeCommand    SecretScope = "command"     // name: the command's UUID; the whole command
 )
 
 // SecretRef names a sealed value. The name is part of what is authenticated,

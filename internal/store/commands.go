@@ -110,6 +110,11 @@ func (s *session) putCommand(cmd *fleet.Command) error {
 	if cmd.CreatedAt.IsZero() {
 		cmd.CreatedAt = s.db.clock()
 	}
+	if cmd.Whole != nil {
+		if err := s.writeSecrets([]fleet.SecretWrite{*cmd.Whole}); err != nil {
+			return err
+		}
+	}
 	return s.put("commands", commandCols, [][]any{{id, cmd.UUID, clip(cmd.RequestType, 100), int64(cmd.Purpose), string(cmd.Platform),
 		cmd.Body, micros(cmd.CreatedAt), int64(cmd.CreatedBy.Kind), int64(cmd.CreatedBy.UserID), clip(cmd.CreatedBy.Name, 255),
 		int64(cmd.ItemID), cmd.ItemVersion, cmd.Expand}}, "", 0)
@@ -144,6 +149,16 @@ func (s *session) finish(t *fleet.CommandTarget, out *fleet.ReportOutcome) error
 	s.identitiesChanged() // and the user channels below
 	return s.exec("UPDATE enrollments SET state = ? WHERE id = ? OR parent_id = ?",
 		int64(fleet.EnrollmentOff), int64(t.EnrollmentID), int64(t.EnrollmentID))
+}
+
+// SweepSecrets drops what was sealed of commands that no device is to get any
+// more.
+func (c *Commands) SweepSecrets(ctx context.Context) error {
+	return c.db.update(ctx, func(s *session) error {
+		return s.exec("DELETE FROM secrets WHERE scope = ? AND NOT EXISTS (SELECT 1 FROM commands c WHERE c.uuid = secrets.name AND"+
+			" (EXISTS (SELECT 1 FROM command_queue q WHERE q.command_id = c.id) OR EXISTS (SELECT 1 FROM command_fanouts f WHERE f.command_id = c.id)))",
+			string(fleet.ScopeCommand))
+	})
 }
 
 // ephemeral lists the purposes of commands that are kept for nobody.

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -397,6 +398,43 @@ func TestAFanoutReachesEveryTargetOnceHoweverManyWorkOnIt(t *testing.T) {
 		}
 		// It was accepted first, so it comes first.
 		equal(t, "what is handed out", []string{poll(t, db, devices[0]), poll(t, db, devices[count-1]), poll(t, db, devices[7])}, "many", "many", "")
+	})
+}
+
+func TestWhatIsSecretInACommandStaysUntilNobodyIsToGetIt(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := context.Background()
+		commands := store.NewCommands(db)
+		d := addDevice(t, db, fleet.Host{UUID: "U-1"})
+		sealed := func(uuid string) fleet.SecretRef { return fleet.SecretRef{Scope: fleet.ScopeCommand, Name: uuid} }
+		send := func(uuid string, targets ...fleet.Target) error {
+			cmd := fleet.Command{UUID: uuid, RequestType: "SetFirmwarePassword", Purpose: fleet.CommandCustom, Body: []byte("body of " + uuid), Expand: true,
+				Whole: &fleet.SecretWrite{Ref: sealed(uuid), Value: fleet.Sealed{KeyID: "k", Data: []byte("sealed")}}}
+			_, err := commands.Enqueue(ctx, &cmd, targets)
+			return err
+		}
+		many := make([]fleet.Target, store.FanoutThreshold+1)
+		for i := range many {
+			many[i] = d.target()
+		}
+		other := addDevice(t, db, fleet.Host{UUID: "U-2"})
+		if err := errors.Join(send("answered", d.target()), send("waits", other.target()), send("to many", many...)); err != nil {
+			t.Fatal(err)
+		}
+		poll(t, db, d)
+		answer(t, db, d, "answered", stored(fleet.CommandAcknowledged))
+		if err := send("waits", d.target()); fleet.KindOf(err) != fleet.KindConflict {
+			t.Errorf("a UUID twice: %v", err)
+		}
+		if err := commands.SweepSecrets(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for uuid, stays := range map[string]bool{"answered": false, "waits": true, "to many": true} {
+			v, err := store.NewSecrets(db).Secret(ctx, sealed(uuid))
+			if err != nil || (v != nil) != stays {
+				t.Errorf("%s: %+v, %v", uuid, v, err)
+			}
+		}
 	})
 }
 
