@@ -80,8 +80,13 @@ type device struct {
 
 func (w *world) device(n int, os string) *device {
 	w.Helper()
+	return w.deviceOf(fleet.PlatformIOS, n, os)
+}
+
+func (w *world) deviceOf(platform fleet.Platform, n int, os string) *device {
+	w.Helper()
 	key := fleet.EnrollmentKey{Channel: fleet.ChannelDevice, ID: fmt.Sprintf("UDID-%d", n)}
-	h := fleet.Host{UUID: key.ID, HardwareSerial: fmt.Sprintf("SERIAL%d", n), Platform: fleet.PlatformIOS, OSVersion: os, DetailUpdatedAt: w.now,
+	h := fleet.Host{UUID: key.ID, HardwareSerial: fmt.Sprintf("SERIAL%d", n), Platform: platform, OSVersion: os, DetailUpdatedAt: w.now,
 		MDM: fleet.HostMDM{Status: fleet.MDMManual}}
 	e, err := store.NewEnrollments(w.db).Apply(ctx, fleet.CheckinLookup{Key: key}, func(fleet.EnrollmentFacts) (fleet.EnrollmentChange, error) {
 		return fleet.EnrollmentChange{Host: &h, Enrollment: &fleet.Enrollment{Key: key.ID, Channel: key.Channel, State: fleet.EnrollmentOn, Generation: 1, EnrolledAt: w.now,
@@ -596,4 +601,51 @@ func TestOlderRulesDoNotJudgeNewerItems(t *testing.T) {
 			t.Error("a report was judged:", err)
 		}
 	})
+}
+
+// While the clock was a year ahead, times were written that never come. With
+// the right time again hosts are verified, repaired and tried again as before.
+func TestHostsFollowAClockThatWasAhead(t *testing.T) {
+	each(t, func(w *world) {
+		year := 365 * 24 * time.Hour
+		w.now = w.now.Add(year)
+		d, late := w.device(1, "18.0"), w.device(2, "18.0")
+		late.refuse["com.example.wifi"] = "busy"
+		w.add(fleet.NoTeam, upload("com.example.wifi", "one"))
+		mac, forUsers := w.deviceOf(fleet.PlatformDarwin, 3, "15.0"), upload("com.example.mail", "one")
+		forUsers.Item.Scope, forUsers.Item.Platforms = fleet.ScopeUser, fleet.SetOf(fleet.PlatformDarwin)
+		w.add(fleet.NoTeam, forUsers)
+		w.settle(d, late, mac)
+		if got := d.statuses() + "; " + late.statuses(); got != "com.example.wifi install verified; com.example.wifi install pending" {
+			t.Fatal(got)
+		}
+		w.now = w.now.Add(-year)
+		delete(d.profiles, "com.example.wifi")
+		delete(late.refuse, "com.example.wifi")
+		claims := &counted{Plans: w.r.plans}
+		w.r.plans = claims
+		for range 4 {
+			w.pass(7 * time.Hour)
+			d.connect()
+			late.connect()
+		}
+		w.settle(d, late, mac)
+		if got := d.statuses() + "; " + late.statuses(); got != "com.example.wifi install verified; com.example.wifi install verified" {
+			t.Error(got)
+		}
+		if d.installs != 2 || claims.n > 60 {
+			t.Errorf("%d installs; hosts were claimed %d times in 10 rounds", d.installs, claims.n)
+		}
+	})
+}
+
+// counted counts claims.
+type counted struct {
+	Plans
+	n int
+}
+
+func (c *counted) Claim(ctx context.Context, now time.Time, limit int) ([]fleet.HostID, error) {
+	c.n++
+	return c.Plans.Claim(ctx, now, limit)
 }

@@ -28,6 +28,10 @@ const (
 	// reportWait is how long a device may take to report on declarations, or
 	// to list its profiles, before it is asked again.
 	reportWait = 10 * time.Minute
+	// clockSlack is how far replicas' clocks may be apart.
+	clockSlack = time.Hour
+	// longestPause of an item is that between two tries.
+	longestPause = 8 * time.Hour
 )
 
 // tryAgain is the pause before an item is sent again after an error.
@@ -48,11 +52,13 @@ type plan struct {
 	shelf shelf
 	out   fleet.HostPlan
 	rows  map[fleet.ItemID]fleet.HostItem // as they will be
-	taken map[fleet.ItemID]bool           // rows that another item took over
-	due   time.Time
-	moved []Change
-	ddm   []declared // what goes into manifests
-	kept  []keptEntry
+	// before are the rows as they are stored.
+	before map[fleet.ItemID]fleet.HostItem
+	taken  map[fleet.ItemID]bool // rows that another item took over
+	due    time.Time
+	moved  []Change
+	ddm    []declared // what goes into manifests
+	kept   []keptEntry
 	// resync are channels whose devices are to report their whole status.
 	resync []fleet.EnrollmentID
 }
@@ -72,9 +78,14 @@ type Change struct {
 // Plan decides what is to be done for one host. It is pure, but for the shelf,
 // which makes commands.
 func (r *Rules) Plan(f *fleet.HostFacts, now time.Time, s shelf) fleet.HostPlan {
-	p := &plan{r: r, f: f, now: now, shelf: s, rows: make(map[fleet.ItemID]fleet.HostItem, len(f.Items)), taken: map[fleet.ItemID]bool{}}
+	p := &plan{r: r, f: f, now: now, shelf: s, rows: make(map[fleet.ItemID]fleet.HostItem, len(f.Items)),
+		before: make(map[fleet.ItemID]fleet.HostItem, len(f.Items)), taken: map[fleet.ItemID]bool{}}
 	p.out = fleet.HostPlan{HostID: f.Host.ID, Seq: f.State.Seq, State: f.State}
 	p.vitalsLabels()
+	for _, row := range f.Items {
+		p.before[row.ItemID] = row
+	}
+	p.mendTimes()
 	for _, row := range f.Items {
 		p.rows[row.ItemID] = row
 	}
@@ -90,6 +101,34 @@ func (r *Rules) Plan(f *fleet.HostFacts, now time.Time, s shelf) fleet.HostPlan 
 	}
 	p.finish()
 	return p.out
+}
+
+// mendTimes forgets times that were written when the clock was ahead: the host
+// would rest until then.
+func (p *plan) mendTimes() {
+	latest := p.now.Add(clockSlack)
+	s := &p.out.State
+	if s.AskedAt.After(latest) {
+		s.AskedAt = time.Time{}
+	}
+	if s.VerifyAt.After(latest.Add(VerifyEvery)) {
+		s.VerifyAt = p.now
+	}
+	ahead := func(row fleet.HostItem) bool {
+		return row.ChangedAt.After(latest) || row.NextAt.After(latest.Add(longestPause))
+	}
+	if !slices.ContainsFunc(p.f.Items, ahead) {
+		return
+	}
+	p.f.Items = slices.Clone(p.f.Items)
+	for i := range p.f.Items {
+		if row := &p.f.Items[i]; ahead(*row) {
+			row.ChangedAt = p.now
+			if !row.NextAt.IsZero() {
+				row.NextAt = p.now
+			}
+		}
+	}
 }
 
 // vitalsLabels works out the labels that follow from vitals, and keeps what
@@ -517,10 +556,6 @@ func (p *plan) listing(id fleet.EnrollmentID) bool {
 
 // finish collects what changed.
 func (p *plan) finish() {
-	before := make(map[fleet.ItemID]fleet.HostItem, len(p.f.Items))
-	for _, row := range p.f.Items {
-		before[row.ItemID] = row
-	}
 	s := &p.out.State
 	s.Counts = fleet.ItemCounts{}
 	for id, row := range p.rows {
@@ -531,7 +566,7 @@ func (p *plan) finish() {
 		if row.Status == fleet.ItemPending {
 			p.wake(p.now.Add(checkEvery))
 		}
-		if row != before[id] {
+		if row != p.before[id] {
 			p.out.Put = append(p.out.Put, row)
 		}
 	}

@@ -275,3 +275,33 @@ func TestAClockThatWasAheadLetsNoDeviceRestForEver(t *testing.T) {
 		w.want(e, fleet.SetupReleasing)
 	})
 }
+
+// A host whose device came with two channels has two that wait, in one team.
+func TestTwoChannelsOfOneHostAreBothReleased(t *testing.T) {
+	each(t, func(w *world) {
+		const careful fleet.TeamID = 7
+		w.settings[careful] = fleet.SetupSettings{ManualRelease: true}
+		a := w.waits("A", careful)
+		b := w.apply("B", func(fleet.EnrollmentFacts) fleet.EnrollmentChange {
+			return fleet.EnrollmentChange{BeginSetup: true, Enrollment: &fleet.Enrollment{Key: "B", HostID: a.HostID, Channel: fleet.ChannelDevice,
+				State: fleet.EnrollmentOn, Kind: fleet.EnrollmentADE, Generation: 1, AwaitingConfiguration: true, Serial: "A"}}
+		})
+		if b.HostID != a.HostID {
+			t.Fatal("they are of two hosts")
+		}
+		w.round()
+		w.connects(a)
+		w.connects(b)
+		if len(w.got) > 0 {
+			t.Fatalf("released by nobody: %v", w.got)
+		}
+		w.settings[careful] = fleet.SetupSettings{}
+		w.at += time.Minute
+		w.round()
+		w.connects(a)
+		w.connects(b)
+		if fmt.Sprint(w.got) != "[DeviceConfigured DeviceConfigured]" {
+			t.Errorf("the devices got %v", w.got)
+		}
+	})
+}

@@ -495,6 +495,8 @@ func TestPushesAreDueOnlyForThoseWhoMustBeWoken(t *testing.T) {
 		answer(t, db, devices[2], "A", stored(fleet.CommandAcknowledged))
 		equal(t, "one left, one answered", due(now()), "U-0", "U-3")
 		equal(t, "asked again", due(now()), "U-0", "U-3")
+		equal(t, "an hour before", due(now().Add(-time.Hour)))
+		equal(t, "after a clock that was two days ahead", due(now().Add(-48*time.Hour)), "U-0", "U-3")
 		list, err := pushes.Due(ctx, now(), 10)
 		if err != nil || len(list) != 2 {
 			t.Fatal(list, err)

@@ -65,6 +65,10 @@ func hostItemValues(v *fleet.HostItem) []any {
 		int64(v.EnrollmentID), int64(v.CommandID), clip(v.Detail, 1024), micros(v.ChangedAt), micros(v.NextAt), micros(v.VerifiedAt)}
 }
 
+// maxPlanPause is longer than any pause that planning makes. A time further
+// ahead was written when the clock was wrong.
+const maxPlanPause = 48 * time.Hour
+
 // Claim returns up to limit hosts that are to be planned: those whose time has
 // come, then those behind their scope's revision. A scope of which none is
 // behind is noted as settled.
@@ -72,6 +76,11 @@ func (p *Plans) Claim(ctx context.Context, now time.Time, limit int) ([]fleet.Ho
 	s := p.db.view(ctx)
 	scan := func(r *sql.Rows) (id fleet.HostID, err error) { return id, r.Scan(&id) }
 	out, err := collect(s, scan, "SELECT host_id FROM host_states WHERE due_at > 0 AND due_at <= ? ORDER BY due_at LIMIT ?", micros(now), limit)
+	if err == nil && len(out) < limit {
+		var ahead []fleet.HostID
+		ahead, err = collect(s, scan, "SELECT host_id FROM host_states WHERE due_at > ? ORDER BY due_at LIMIT ?", micros(now.Add(maxPlanPause)), limit-len(out))
+		out = append(out, ahead...)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("claim due hosts: %w", err)
 	}

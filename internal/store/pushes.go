@@ -54,25 +54,21 @@ func (s *session) clearPushes(ids []any) error {
 		append([]any{s.db.now()}, args...)...)
 }
 
+// maxPushPause is longer than any pause between pushes. A time further ahead
+// was written when the clock was wrong.
+const maxPushPause = 24 * time.Hour
+
 // Due returns up to limit enrollments that are on, have commands waiting and
 // are to be woken by now. What is due and needs no push is set aside.
 func (p *Pushes) Due(ctx context.Context, now time.Time, limit int) ([]fleet.PushTarget, error) {
-	type row struct {
-		fleet.PushTarget
-		idle bool
+	v := p.db.view(ctx)
+	rows, err := collect(v, scanPushRow, pushSelect+" WHERE p.due_at > 0 AND p.due_at <= ? AND p.broken_at = 0 ORDER BY p.due_at, p.enrollment_id LIMIT ?", micros(now), limit)
+	if err == nil && len(rows) < limit {
+		var ahead []pushRow
+		ahead, err = collect(v, scanPushRow, pushSelect+" WHERE p.due_at > ? AND p.broken_at = 0 ORDER BY p.due_at, p.enrollment_id LIMIT ?",
+			micros(now.Add(maxPushPause)), limit-len(rows))
+		rows = append(rows, ahead...)
 	}
-	rows, err := collect(p.db.view(ctx), func(r *sql.Rows) (v row, err error) {
-		var at, due int64
-		var pending bool
-		var state fleet.EnrollmentState
-		err = r.Scan(&v.EnrollmentID, &due, &v.Attempts, &v.HostID, &v.Channel, &v.Topic, &v.Magic, &v.Token, &at, &state, &pending)
-		v.TokenAt, v.DueAt = timeOf(at), timeOf(due)
-		v.idle = !pending || (state != fleet.EnrollmentOn && state != fleet.EnrollmentLeaving) || len(v.Token) == 0
-		return v, err
-	}, `SELECT p.enrollment_id, p.due_at, p.attempts, e.host_id, e.channel, e.topic, e.push_magic, e.push_token, e.token_updated_at, e.state,
-		EXISTS (SELECT 1 FROM command_queue q WHERE q.enrollment_id = p.enrollment_id)
-		FROM pushes p JOIN enrollments e ON e.id = p.enrollment_id
-		WHERE p.due_at > 0 AND p.due_at <= ? AND p.broken_at = 0 ORDER BY p.due_at, p.enrollment_id LIMIT ?`, micros(now), limit)
 	if err != nil {
 		return nil, fmt.Errorf("find due pushes: %w", err)
 	}
@@ -97,6 +93,26 @@ func (p *Pushes) Due(ctx context.Context, now time.Time, limit int) ([]fleet.Pus
 		return nil
 	})
 	return due, err
+}
+
+// pushRow is a due push; an idle one is for nothing.
+type pushRow struct {
+	fleet.PushTarget
+	idle bool
+}
+
+const pushSelect = `SELECT p.enrollment_id, p.due_at, p.attempts, e.host_id, e.channel, e.topic, e.push_magic, e.push_token, e.token_updated_at, e.state,
+	EXISTS (SELECT 1 FROM command_queue q WHERE q.enrollment_id = p.enrollment_id)
+	FROM pushes p JOIN enrollments e ON e.id = p.enrollment_id`
+
+func scanPushRow(r *sql.Rows) (v pushRow, err error) {
+	var at, due int64
+	var pending bool
+	var state fleet.EnrollmentState
+	err = r.Scan(&v.EnrollmentID, &due, &v.Attempts, &v.HostID, &v.Channel, &v.Topic, &v.Magic, &v.Token, &at, &state, &pending)
+	v.TokenAt, v.DueAt = timeOf(at), timeOf(due)
+	v.idle = !pending || (state != fleet.EnrollmentOn && state != fleet.EnrollmentLeaving) || len(v.Token) == 0
+	return v, err
 }
 
 // Record stores what became of pushes, in one transaction. A push that was

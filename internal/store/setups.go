@@ -151,11 +151,14 @@ func (s *session) setupFacts(list []fleet.SetupFacts) error {
 	if len(list) == 0 {
 		return nil
 	}
-	byHost := make(map[fleet.HostID]*fleet.SetupFacts, len(list))
+	of := make(setupsOf, len(list)) // a host may have several channels that wait
 	var keys []any
 	for i := range list {
-		byHost[list[i].Setup.HostID] = &list[i]
-		keys = append(keys, int64(list[i].Setup.HostID))
+		id := list[i].Setup.HostID
+		if of[id] == nil {
+			keys = append(keys, int64(id))
+		}
+		of[id] = append(of[id], &list[i])
 	}
 	in, args := inList(keys)
 	hosts, err := collect(s, scanHost, hostSelect+" WHERE h.id IN "+in, args...)
@@ -163,20 +166,29 @@ func (s *session) setupFacts(list []fleet.SetupFacts) error {
 		return err
 	}
 	for _, h := range hosts {
-		byHost[h.ID].Host = h
+		of.each(h.ID, func(f *fleet.SetupFacts) { f.Host = h })
 	}
-	if err := s.setupItems(byHost, in, args); err != nil {
+	if err := s.setupItems(of, in, args); err != nil {
 		return err
 	}
-	if err := s.setupMigrations(byHost, in, args); err != nil {
+	if err := s.setupMigrations(of, in, args); err != nil {
 		return err
 	}
 	return s.setupPackages(list)
 }
 
+// setupsOf are facts by host.
+type setupsOf map[fleet.HostID][]*fleet.SetupFacts
+
+func (of setupsOf) each(id fleet.HostID, tell func(*fleet.SetupFacts)) {
+	for _, f := range of[id] {
+		tell(f)
+	}
+}
+
 // setupItems counts what is under way on device channels. A host was planned
 // when nothing of its scope is newer and its time has not come again.
-func (s *session) setupItems(byHost map[fleet.HostID]*fleet.SetupFacts, in string, args []any) error {
+func (s *session) setupItems(of setupsOf, in string, args []any) error {
 	type row struct {
 		host            fleet.HostID
 		planned         bool
@@ -189,14 +201,13 @@ func (s *session) setupItems(byHost map[fleet.HostID]*fleet.SetupFacts, in strin
 			" ON hi.host_id = hs.host_id WHERE hs.host_id IN "+in+" GROUP BY hs.host_id, hs.revision, hs.team_id, hs.due_at",
 		append(append([]any{s.db.now(), int64(fleet.ItemPending), int64(fleet.ItemFailed), int64(fleet.ScopeSystem)}, args...), args...)...)
 	for _, v := range list {
-		f := byHost[v.host]
-		f.Planned, f.Pending, f.Failed = v.planned, v.pending, v.failed
+		of.each(v.host, func(f *fleet.SetupFacts) { f.Planned, f.Pending, f.Failed = v.planned, v.pending, v.failed })
 	}
 	return err
 }
 
 // setupMigrations finds hosts that Apple says migrate from another server.
-func (s *session) setupMigrations(byHost map[fleet.HostID]*fleet.SetupFacts, in string, args []any) error {
+func (s *session) setupMigrations(of setupsOf, in string, args []any) error {
 	type row struct {
 		host fleet.HostID
 		body []byte
@@ -211,7 +222,7 @@ func (s *session) setupMigrations(byHost map[fleet.HostID]*fleet.SetupFacts, in 
 		if err != nil {
 			return err
 		}
-		byHost[v.host].Migrating = !d.MigrationDeadline.IsZero()
+		of.each(v.host, func(f *fleet.SetupFacts) { f.Migrating = !d.MigrationDeadline.IsZero() })
 	}
 	return nil
 }
