@@ -269,8 +269,9 @@ func hostName(h fleet.HostRef) string {
 const maxResults = 1000
 
 // Results returns a command on each host it went to, with payload and answer.
-// KindNotFound: no such command.
-func (s *Service) Results(ctx context.Context, commandUUID, hostIdentifier string) ([]fleet.CommandResult, error) {
+// Where a device is, only those are told who may act on it. KindNotFound: no
+// such command.
+func (s *Service) Results(ctx context.Context, reader fleet.Sender, commandUUID, hostIdentifier string) ([]fleet.CommandResult, error) {
 	exists, err := s.commands.Exists(ctx, commandUUID)
 	if err != nil {
 		return nil, err
@@ -285,6 +286,9 @@ func (s *Service) Results(ctx context.Context, commandUUID, hostIdentifier strin
 	list, _, err := s.commands.List(ctx, f)
 	for i := range list {
 		list[i].Payload, list[i].Result = mdmcmd.Redacted(list[i].Payload), mdmcmd.Redacted(list[i].Result)
+		if !reader.MayAct {
+			list[i].Result = mdmcmd.Placeless(list[i].Result)
+		}
 	}
 	return list, err
 }

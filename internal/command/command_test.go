@@ -114,3 +114,23 @@ func TestAnEmptyUUIDNamesNoHost(t *testing.T) {
 		}
 	}
 }
+
+func (d *desk) Exists(context.Context, string) (bool, error) { return true, nil }
+
+func (d *desk) List(context.Context, fleet.CommandFilter) ([]fleet.CommandResult, fleet.PageMeta, error) {
+	return []fleet.CommandResult{{Payload: plistOf("DeviceLock", "<key>PIN</key><string>123456</string>"), Result: plistOf("", "<key>Latitude</key><real>52.5</real>")}},
+		fleet.PageMeta{}, nil
+}
+
+func TestAnswersTellAPlaceOnlyToThoseWhoMayAct(t *testing.T) {
+	for _, mayAct := range []bool{true, false} {
+		d := &desk{}
+		list, err := NewService(d, d, nil, d, nil, time.Now).Results(t.Context(), fleet.Sender{MayAct: mayAct}, "U", "")
+		if err != nil || len(list) != 1 {
+			t.Fatal(list, err)
+		}
+		if told := strings.Contains(string(list[0].Result), "52.5"); told != mayAct || strings.Contains(string(list[0].Payload), "123456") {
+			t.Errorf("may act %v: %s %s", mayAct, list[0].Payload, list[0].Result)
+		}
+	}
+}

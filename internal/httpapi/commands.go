@@ -30,7 +30,7 @@ func (a *api) checkTargets(field string, n int) error {
 	return nil
 }
 
-// sender is who asks, as somebody who sends commands.
+// sender is who asks, as somebody who sends commands and reads answers.
 func (a *api) sender(ctx context.Context) fleet.Sender {
 	return fleet.Sender{Actor: actorOf(ctx), MayAct: a.access.Can(viewerOf(ctx), string(actionsRun))}
 }
@@ -87,7 +87,7 @@ type resultsInput struct {
 }
 
 func (a *api) commandResults(ctx context.Context, in *resultsInput) (*body[apiv1.CommandResultsResponse], error) {
-	results, err := a.commands.Results(ctx, in.CommandUUID, in.HostIdentifier)
+	results, err := a.commands.Results(ctx, a.sender(ctx), in.CommandUUID, in.HostIdentifier)
 	if err != nil {
 		return nil, err
 	}

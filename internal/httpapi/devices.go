@@ -32,7 +32,7 @@ func toDeviceResult(r fleet.CommandResult) apiv1.DeviceCommandResult {
 }
 
 func (a *api) deviceCommandResults(ctx context.Context, in *resultsInput) (*body[apiv1.DeviceCommandResultsResponse], error) {
-	results, err := a.commands.Results(ctx, in.CommandUUID, in.HostIdentifier)
+	results, err := a.commands.Results(ctx, a.sender(ctx), in.CommandUUID, in.HostIdentifier)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ type Commands interface {
 	Run(ctx context.Context, sender fleet.Sender, hostUUIDs []string, raw []byte) (cmd fleet.Command, failedUUIDs []string, err error)
 	RunByID(ctx context.Context, sender fleet.Sender, ids []fleet.HostID, raw []byte) (fleet.Command, []string, error)
 	// Results shows one command; an unknown one is KindNotFound.
-	Results(ctx context.Context, commandUUID string, hostIdentifier string) ([]fleet.CommandResult, error)
+	Results(ctx context.Context, reader fleet.Sender, commandUUID string, hostIdentifier string) ([]fleet.CommandResult, error)
 	List(ctx context.Context, f fleet.CommandFilter, hostIdentifier string) ([]fleet.CommandResult, fleet.PageMeta, error)
 }
 

@@ -19,15 +19,23 @@ var secretKeys = []string{"PIN", "UnlockToken", "NewPassword", "CurrentPassword"
 
 // Redacted returns a command or an answer without what opens a device. One
 // without such fields comes back as it is, byte by byte.
-func Redacted(raw []byte) []byte {
-	if !mentions(raw) {
+func Redacted(raw []byte) []byte { return without(raw, secretKeys) }
+
+// placeKeys are the fields of answers that tell where a device is.
+var placeKeys = []string{"Latitude", "Longitude", "Altitude"}
+
+// Placeless returns an answer without where the device is, as Redacted does.
+func Placeless(raw []byte) []byte { return without(raw, placeKeys) }
+
+func without(raw []byte, keys []string) []byte {
+	if !mentions(raw, keys) {
 		return raw
 	}
 	v, err := plist.Read(raw)
 	if err != nil {
 		return nil
 	}
-	if hide(v) {
+	if hide(v, keys) {
 		if raw, err = plist.Marshal(v); err != nil {
 			return nil
 		}
@@ -35,8 +43,8 @@ func Redacted(raw []byte) []byte {
 	return raw
 }
 
-func mentions(raw []byte) bool {
-	for _, key := range secretKeys {
+func mentions(raw []byte, keys []string) bool {
+	for _, key := range keys {
 		if bytes.Contains(raw, []byte(key)) {
 			return true
 		}
@@ -44,18 +52,18 @@ func mentions(raw []byte) bool {
 	return false
 }
 
-// hide replaces secrets in a value, whose depth plist bounds.
-func hide(value any) bool {
+// hide replaces what stands under keys in a value, whose depth plist bounds.
+func hide(value any, keys []string) bool {
 	found := false
 	switch v := value.(type) {
 	case []any:
 		for _, inner := range v {
-			found = hide(inner) || found
+			found = hide(inner, keys) || found
 		}
 	case map[string]any:
 		for key, inner := range v {
-			if !slices.Contains(secretKeys, key) {
-				found = hide(inner) || found
+			if !slices.Contains(keys, key) {
+				found = hide(inner, keys) || found
 				continue
 			}
 			found = true

@@ -41,6 +41,16 @@ func TestWhatOpensADeviceIsHidden(t *testing.T) {
 	}
 }
 
+func TestAPlaceIsHidden(t *testing.T) {
+	answer := []byte(`<plist version="1.0"><dict><key>Status</key><string>Acknowledged</string><key>Latitude</key><real>52.5</real><key>Longitude</key><real>13.4</real></dict></plist>`)
+	if got := Placeless(answer); bytes.Contains(got, []byte("52.5")) || bytes.Contains(got, []byte("13.4")) || !bytes.Contains(got, []byte("Acknowledged")) {
+		t.Errorf("it shows %s", got)
+	}
+	if got := Redacted(answer); !bytes.Equal(got, answer) {
+		t.Errorf("for those who may act it is %s", got)
+	}
+}
+
 func TestSecretsInsideDictionariesAndListsAreHidden(t *testing.T) {
 	cmd, err := New("U", "RotateFileVaultKey", map[string]any{"KeyType": "personal", "FileVaultUnlock": map[string]any{"Password": "OLD-KEY"},
 		"AutoSetupAdminAccounts": []any{map[string]any{"shortName": "admin", "passwordHash": []byte("hash")}}})

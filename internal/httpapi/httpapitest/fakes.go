@@ -248,7 +248,7 @@ func (f *Commands) RunByID(_ context.Context, _ fleet.Sender, ids []fleet.HostID
 	return fleet.Command{UUID: "cmd-2", RequestType: "DeviceInformation", Platform: fleet.PlatformDarwin}, []string{"UDID-8"}, nil
 }
 
-func (f *Commands) Results(_ context.Context, uuid, _ string) ([]fleet.CommandResult, error) {
+func (f *Commands) Results(_ context.Context, _ fleet.Sender, uuid, _ string) ([]fleet.CommandResult, error) {
 	if uuid != "cmd-1" {
 		return nil, fleet.Errorf(fleet.KindNotFound, "The command was not found.")
 	}
