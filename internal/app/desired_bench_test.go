@@ -261,3 +261,36 @@ func BenchmarkItemSummaries(b *testing.B) {
 		}
 	})
 }
+
+// One command for all hosts: what its fan-out costs after the call.
+func BenchmarkFanout(b *testing.B) {
+	eachDatabase(b, func(b *testing.B, d store.Dialect) {
+		hosts := manyHosts
+		if d != store.SQLite {
+			hosts = fewerHosts
+		}
+		e := newEstate(b, d, hosts)
+		ctx := context.Background()
+		commands := store.NewCommands(e.db)
+		targets, err := store.NewEnrollments(e.db).TargetsByID(ctx, e.hosts)
+		if err != nil || len(targets) != hosts {
+			b.Fatal(len(targets), err)
+		}
+		begun := cpu()
+		for n := 0; b.Loop(); n++ {
+			cmd := &fleet.Command{UUID: fmt.Sprint("fanout-", n), RequestType: "ProfileList", Purpose: fleet.CommandCustom, Body: []byte("command")}
+			if _, err := commands.Enqueue(ctx, cmd, targets); err != nil {
+				b.Fatal(err)
+			}
+			for more := true; more; {
+				if more, err = commands.Fanout(ctx, fanoutBatch); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		b.ReportMetric(float64((cpu()-begun).Microseconds())/float64(b.N*hosts), "cpu-us/host")
+		b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "s/all")
+	})
+}
+
+const fanoutBatch = 2000 // as the pusher does it

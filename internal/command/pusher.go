@@ -13,9 +13,9 @@ import (
 
 // Limits of a round of pushes.
 const (
-	pushBatch      = 500 // enrollments claimed at once
-	fanoutBatch    = 500 // targets queued at once
-	maxPushBatches = 400 // batches of one round
+	pushBatch      = 500   // enrollments claimed at once
+	fanoutBatch    = 2_000 // targets queued at once: some 10 ms for other writers
+	maxPushBatches = 400   // batches of one round
 )
 
 // pushAgain is the pause before a device that did not come is pushed to

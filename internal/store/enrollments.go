@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -323,32 +324,57 @@ func (e *Enrollments) TargetsByID(ctx context.Context, ids []fleet.HostID) ([]fl
 
 func (e *Enrollments) targets(ctx context.Context, col string, values []any) ([]fleet.Target, error) {
 	s := e.db.view(ctx)
-	var out []fleet.Target
+	found := make([]channelRow, 0, len(values))
 	err := chunked(values, func(chunk []any) error {
 		list, err := collect(s, scanTarget, `SELECT h.id, h.uuid, h.hardware_serial, h.hostname, h.platform, h.team_id, h.mdm_status,
-			COALESCE(e.id, 0), COALESCE(e.state, 0) FROM hosts h LEFT JOIN enrollments e ON e.host_id = h.id AND e.parent_id = 0
-			WHERE `+col+` IN (`+placeholders(len(chunk))+`) ORDER BY h.id, CASE WHEN e.enroll_key = h.uuid THEN 0 ELSE 1 END, e.state, e.id DESC`, chunk...)
-		out = append(out, list...)
+			COALESCE(e.id, 0), COALESCE(e.state, 0), e.enroll_key = h.uuid FROM hosts h LEFT JOIN enrollments e ON e.host_id = h.id AND e.parent_id = 0
+			WHERE `+col+` IN (`+placeholders(len(chunk))+`)`, chunk...)
+		found = append(found, list...)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("find hosts: %w", err)
 	}
-	return onePerHost(out), nil
+	return onePerHost(found), nil
 }
 
-func scanTarget(rows *sql.Rows) (t fleet.Target, err error) {
+// channelRow is a host with one of its device channels; own tells that it is
+// the one of the host's UUID.
+type channelRow struct {
+	fleet.Target
+	own sql.NullBool
+}
+
+func scanTarget(rows *sql.Rows) (t channelRow, err error) {
 	return t, rows.Scan(&t.Host.ID, &t.Host.UUID, &t.Host.Serial, &t.Host.Hostname, &t.Host.Platform, &t.Host.TeamID, &t.Host.MDM,
-		&t.EnrollmentID, &t.State)
+		&t.EnrollmentID, &t.State, &t.own)
 }
 
-// onePerHost keeps the first channel of a host that has several, as after a
-// change of its UDID.
-func onePerHost(list []fleet.Target) []fleet.Target {
-	out := list[:0]
-	for _, t := range list {
-		if len(out) == 0 || out[len(out)-1].Host.ID != t.Host.ID {
-			out = append(out, t)
+// onePerHost keeps one channel of a host that has several, as after a change of
+// its UDID: that of its UUID, or the newest of those that are rather on. Sorting
+// here is cheaper than in the database.
+func onePerHost(list []channelRow) []fleet.Target {
+	order := make([]int, len(list))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(x, y int) int {
+		a, b := &list[x], &list[y]
+		if c := cmp.Compare(a.Host.ID, b.Host.ID); c != 0 {
+			return c
+		}
+		switch {
+		case a.own.Bool && !b.own.Bool:
+			return -1
+		case b.own.Bool && !a.own.Bool:
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.State, b.State), cmp.Compare(b.EnrollmentID, a.EnrollmentID))
+	})
+	out := make([]fleet.Target, 0, len(list))
+	for _, i := range order {
+		if len(out) == 0 || out[len(out)-1].Host.ID != list[i].Host.ID {
+			out = append(out, list[i].Target)
 		}
 	}
 	return out

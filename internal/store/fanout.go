@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/muster-mdm/muster/internal/fleet"
 )
@@ -83,23 +84,29 @@ func (c *Commands) Fanout(ctx context.Context, batch int) (bool, error) {
 				return err // another replica did this batch
 			}
 		}
-		targets, err := s.liveTargets(ids)
-		if err != nil {
-			return err
-		}
-		return s.queueFor(fleet.CommandID(id), seq, targets)
+		return s.queueLive(fleet.CommandID(id), seq, ids)
 	})
 	return more, err
 }
 
-// liveTargets returns those of the enrollments that are on.
-func (s *session) liveTargets(ids []int64) ([]fleet.Target, error) {
-	var out []fleet.Target
-	err := chunked(ids, func(chunk []int64) error {
-		list, err := collect(s, scanLiveTarget, "SELECT id, host_id FROM enrollments WHERE state = ? AND id IN ("+placeholders(len(chunk))+") ORDER BY id",
-			append([]any{int64(fleet.EnrollmentOn)}, anys(chunk)...)...)
-		out = append(out, list...)
-		return err
+// queueLive puts a command on the queues of those of the enrollments that are
+// on, without their rows leaving the database.
+func (s *session) queueLive(id fleet.CommandID, seq int64, enrollments []int64) error {
+	return chunked(enrollments, func(chunk []int64) error {
+		for _, e := range chunk {
+			s.commandsWait(fleet.EnrollmentID(e)) // one that is off has nothing all the same
+		}
+		in, args := inList(anys(chunk))
+		live := " FROM enrollments e WHERE e.state = ? AND e.id IN " + in
+		args = append([]any{int64(fleet.EnrollmentOn)}, args...)
+		if err := s.exec("INSERT INTO command_queue ("+strings.Join(queueCols, ", ")+") SELECT e.id, ?, ?, e.host_id, FALSE, 0, 0, 0"+live+
+			s.db.dialect.onConflict([]string{"command_id", "enrollment_id"}, nil), append([]any{seq, int64(id)}, args...)...); err != nil {
+			return fmt.Errorf("queue command: %w", err)
+		}
+		if err := s.exec("INSERT INTO pushes ("+strings.Join(pushCols, ", ")+") SELECT e.id, ?, 0, 0, '', 0"+live+
+			s.db.dialect.onConflict([]string{"enrollment_id"}, []string{"due_at", "attempts"}), append([]any{s.db.now()}, args...)...); err != nil {
+			return fmt.Errorf("make pushes due: %w", err)
+		}
+		return nil
 	})
-	return out, err
 }

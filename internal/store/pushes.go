@@ -17,10 +17,6 @@ func NewPushes(db *DB) *Pushes { return &Pushes{db} }
 
 var pushCols = []string{"enrollment_id", "due_at", "attempts", "last_at", "last_reason", "broken_at"}
 
-func scanLiveTarget(rows *sql.Rows) (t fleet.Target, err error) {
-	return t, rows.Scan(&t.EnrollmentID, &t.Host.ID)
-}
-
 // pushDue makes pushes due; the rows are pushCols.
 func (s *session) pushDue(rows [][]any) error {
 	tail := s.db.dialect.onConflict([]string{"enrollment_id"}, []string{"due_at", "attempts"})
