@@ -137,6 +137,7 @@ func (a *App) wireDesired(ctx context.Context, caDER []byte) (*desired, error) {
 	a.Jobs = append(a.Jobs, jobs.Job{Name: "catalog", Every: refreshEvery, Local: true, Run: d.reconciler.Refresh})
 	if a.config.Desired.Paused {
 		a.log.Warn("desired.paused is set: nothing is installed, removed or verified")
+		a.Jobs = append(a.Jobs, jobs.Job{Name: "host_transfers", Every: planEvery, Bell: a.plan, Quiet: true, Run: d.reconciler.Move})
 		return d, nil
 	}
 	a.Jobs = append(a.Jobs,

@@ -1,7 +1,9 @@
 package command
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,10 +16,12 @@ import (
 type desk struct {
 	Commands
 	sent     []fleet.HostID
+	stored   *fleet.Command
 	admitted []fleet.ActionKind
 }
 
-func (d *desk) Enqueue(_ context.Context, _ *fleet.Command, targets []fleet.Target, _ ...fleet.Event) ([]fleet.Target, error) {
+func (d *desk) Enqueue(_ context.Context, cmd *fleet.Command, targets []fleet.Target, _ ...fleet.Event) ([]fleet.Target, error) {
+	d.stored = cmd
 	for _, t := range targets {
 		d.sent = append(d.sent, t.Host.ID)
 	}
@@ -131,6 +135,64 @@ func TestAnswersTellAPlaceOnlyToThoseWhoMayAct(t *testing.T) {
 		}
 		if told := strings.Contains(string(list[0].Result), "52.5"); told != mayAct || strings.Contains(string(list[0].Payload), "123456") {
 			t.Errorf("may act %v: %s %s", mayAct, list[0].Payload, list[0].Result)
+		}
+	}
+}
+
+// sealer stands for the vault.
+type sealer struct{}
+
+func (sealer) Seal(ref fleet.SecretRef, secret []byte) (fleet.Sealed, error) {
+	return fleet.Sealed{KeyID: "k", Data: append([]byte(ref.Name), secret...)}, nil
+}
+
+func (sealer) Open(ref fleet.SecretRef, sealed fleet.Sealed) ([]byte, error) {
+	secret, ours := bytes.CutPrefix(sealed.Data, []byte(ref.Name))
+	if !ours {
+		return nil, errors.New("sealed under another name")
+	}
+	return secret, nil
+}
+
+// Secret implements SecretReader with what was stored last.
+func (d *desk) Secret(context.Context, fleet.SecretRef) (*fleet.StoredSecret, error) {
+	if d.stored == nil || d.stored.Whole == nil {
+		return nil, nil
+	}
+	return &fleet.StoredSecret{Ref: d.stored.Whole.Ref, Value: d.stored.Whole.Value}, nil
+}
+
+func TestWhatIsSecretInACommandIsSealedUntilItGoesOut(t *testing.T) {
+	const secret = "c2VjcmV0" // base64 of "secret"
+	for name, tt := range map[string]struct {
+		command []byte
+		sealed  bool
+	}{
+		"a password":           {plistOf("SetFirmwarePassword", "<key>NewPassword</key><string>"+secret+"</string>"), true},
+		"a key export":         {plistOf("RotateFileVaultKey", "<key>FileVaultUnlock</key><dict><key>PrivateKeyExportPassword</key><string>"+secret+"</string></dict>"), true},
+		"a profile":            {plistOf("InstallProfile", "<key>Payload</key><data>"+secret+"</data>"), true},
+		"nothing of that kind": {plistOf("DeviceInformation", "<key>Queries</key><array><string>"+secret+"</string></array>"), false},
+	} {
+		d := &desk{}
+		envelope := NewEnvelope(d, sealer{})
+		cmd, _, err := NewService(d, d, nil, d, envelope, time.Now).Run(t.Context(), fleet.Sender{MayAct: true}, []string{"ours"}, tt.command)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if d.stored.Expand != tt.sealed || bytes.Contains(d.stored.Body, []byte(secret)) == tt.sealed {
+			t.Errorf("%s: stored as %s", name, d.stored.Body)
+		}
+		if !tt.sealed {
+			continue
+		}
+		next := &fleet.NextCommand{UUID: cmd.UUID, Body: d.stored.Body}
+		if body, err := envelope.Fill(t.Context(), next); err != nil || !bytes.Contains(body, []byte(secret)) {
+			t.Errorf("%s: goes out as %s, %v", name, body, err)
+		}
+		d.stored = nil
+		if _, err := envelope.Fill(t.Context(), next); fleet.KindOf(err) != fleet.KindPrecondition {
+			t.Errorf("%s: when it is not kept any more: %v", name, err)
 		}
 	}
 }

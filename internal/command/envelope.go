@@ -34,9 +34,16 @@ func wholeRef(uuid string) fleet.SecretRef {
 	return fleet.SecretRef{Scope: fleet.ScopeCommand, Name: uuid}
 }
 
-// close seals a command that holds a secret: its body is then without.
+// close seals a command that holds a secret: its body is then without. What a
+// profile holds has too many names to tell, so that each counts as secret.
 func (e *Envelope) close(cmd *fleet.Command) error {
 	open := mdmcmd.Redacted(cmd.Body)
+	if cmd.RequestType == "InstallProfile" {
+		var err error
+		if open, err = mdmcmd.WithFields(cmd.Body, map[string]any{"Payload": []byte(mdmcmd.Hidden)}); err != nil {
+			return fmt.Errorf("seal the profile of command %s: %w", cmd.UUID, err)
+		}
+	}
 	if open == nil {
 		return fmt.Errorf("command %s cannot be read again", cmd.UUID)
 	}

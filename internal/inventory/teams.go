@@ -26,7 +26,8 @@ type TeamStore interface {
 	ByName(ctx context.Context, name string) (*fleet.Team, error)
 	Names(ctx context.Context, ids []fleet.TeamID) (map[fleet.TeamID]string, error)
 	Create(ctx context.Context, t *fleet.Team, events ...fleet.Event) error
-	Update(ctx context.Context, t *fleet.Team, events ...fleet.Event) error
+	// Update carries change out in one transaction; with dryRun it only tries.
+	Update(ctx context.Context, id fleet.TeamID, change func(*fleet.Team) ([]fleet.Event, error), dryRun bool) (*fleet.Team, error)
 	Delete(ctx context.Context, id fleet.TeamID, events ...fleet.Event) error
 	// Transfer moves hosts, many of them in batches after it returned.
 	Transfer(ctx context.Context, move fleet.Transfer, events ...fleet.Event) (moved int, err error)
@@ -171,20 +172,21 @@ func checkTeam(team *fleet.Team) error {
 
 // Update changes a team; with dry it only checks.
 func (t *Teams) Update(ctx context.Context, actor fleet.Actor, id fleet.TeamID, change func(*fleet.Team) error, dry bool) (*fleet.Team, error) {
-	team, err := t.Team(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	before := *team
-	if err := change(team); err != nil {
-		return nil, err
-	}
-	if err := checkTeam(team); err != nil || dry {
+	team, err := t.store.Update(ctx, id, func(team *fleet.Team) ([]fleet.Event, error) {
+		before := team.Settings
+		if err := change(team); err != nil {
+			return nil, err
+		}
+		if err := checkTeam(team); err != nil {
+			return nil, err
+		}
+		return []fleet.Event{t.event(fleet.EventTeamChanged, actor, map[string]any{"team_id": int64(id), "team_name": team.Name,
+			"before": before, "after": team.Settings})}, nil
+	}, dry)
+	if err != nil || dry {
 		return team, err
 	}
-	err = t.store.Update(ctx, team, t.event(fleet.EventTeamChanged, actor, map[string]any{"team_id": int64(id), "team_name": team.Name,
-		"before": before.Settings, "after": team.Settings}))
-	return team, t.ring(err)
+	return team, t.ring(nil)
 }
 
 // Delete removes a team with its items; its hosts are then without a team.

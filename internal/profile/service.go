@@ -243,7 +243,8 @@ func (s *Service) Replace(ctx context.Context, actor fleet.Actor, uuid string, u
 	if err != nil {
 		return nil, err
 	}
-	if u.Content == nil {
+	keepsContent, keepsLabels := u.Content == nil, u.Labels == nil
+	if keepsContent {
 		if u.Content, err = s.items.Content(ctx, old.SHA256); err != nil {
 			return nil, err
 		}
@@ -254,7 +255,7 @@ func (s *Service) Replace(ctx context.Context, actor fleet.Actor, uuid string, u
 			u.Name = old.Name // a name may end like a file's
 		}
 	}
-	if u.Labels == nil {
+	if keepsLabels {
 		u.Labels = keptLabels(old)
 	}
 	prepared, err := s.prepare(ctx, old.TeamID, []Upload{u}, fleet.ItemSetOptions{})
@@ -270,6 +271,9 @@ func (s *Service) Replace(ctx context.Context, actor fleet.Actor, uuid string, u
 		var edits fleet.ItemEdits
 		for _, i := range live {
 			if i.UUID == uuid {
+				if keepsContent && i.SHA256 != old.SHA256 || keepsLabels && !slices.Equal(keptLabels(i), keptLabels(old)) {
+					return edits, fleet.FieldErrorf(fleet.KindConflict, "profile", "%q was changed by somebody else at this moment: look at it and try again", i.Name)
+				}
 				if e := s.change(i, next); e != nil {
 					edits.Edit = append(edits.Edit, *e)
 					edits.Events = append(edits.Events, s.event(fleet.EventItemChanged, actor, &e.Item))

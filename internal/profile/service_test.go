@@ -280,3 +280,57 @@ func TestVariablesAreChecked(t *testing.T) {
 		}
 	})
 }
+
+// meddledItems runs something after an item was read.
+type meddledItems struct {
+	Items
+	after func()
+}
+
+func (m *meddledItems) Item(ctx context.Context, uuid string) (*fleet.Item, error) {
+	i, err := m.Items.Item(ctx, uuid)
+	if f := m.after; f != nil {
+		m.after = nil
+		f()
+	}
+	return i, err
+}
+
+// Who changes one part of a profile does not bring back another one's past.
+func TestOfTwoChangesAtOnceNoneIsUndone(t *testing.T) {
+	each(t, func(w *world) {
+		ctx := w.Context()
+		must := func(err error) {
+			if err != nil {
+				w.Fatal(err)
+			}
+		}
+		must(store.NewLabels(w.db).Create(ctx, &fleet.Label{Name: "Lab", Kind: fleet.LabelManual}, nil))
+		file := func(value string) []byte {
+			return profileXML("a", "A", "", payload("com.apple.wifi.managed", value, ""))
+		}
+		meddled := &meddledItems{Items: w.items}
+		w.items = meddled
+		i, err := w.Create(ctx, fleet.Actor{}, fleet.NoTeam, Upload{FileName: "a.mobileconfig", Content: file("1")})
+		must(err)
+		replace := func(u Upload) error {
+			u.FileName = "a.mobileconfig"
+			_, err := w.Replace(ctx, fleet.Actor{}, i.UUID, u)
+			return err
+		}
+		lab := []fleet.ItemLabel{{Name: "Lab", Mode: fleet.IncludeAll}}
+		meddled.after = func() { must(replace(Upload{Content: file("2")})) }
+		if err := replace(Upload{Labels: lab}); fleet.KindOf(err) != fleet.KindConflict {
+			w.Error("labels, while a new file came:", err)
+		}
+		meddled.after = func() { must(replace(Upload{Labels: lab})) }
+		if err := replace(Upload{Content: file("3")}); fleet.KindOf(err) != fleet.KindConflict {
+			w.Error("a file, while it was confined:", err)
+		}
+		got, content, err := w.Content(ctx, i.UUID)
+		must(err)
+		if string(content) != string(file("2")) || len(got.Labels) != 1 {
+			w.Errorf("version %d with labels %v", got.Version, got.Labels)
+		}
+	})
+}

@@ -169,7 +169,8 @@ func (p *plan) channelDeclarations(id fleet.EnrollmentID) {
 	if changed {
 		c.Previous, c.Manifest, c.UpdatedAt = c.Manifest, manifest, p.now
 	}
-	if c.Announced != manifest.Token || (c.Fetched != manifest.Token && !p.announcing(id) && p.now.Sub(c.UpdatedAt) >= reportWait) {
+	late := p.now.Sub(c.UpdatedAt) >= reportWait || c.UpdatedAt.After(p.now.Add(clockSlack)) // of a clock that was ahead
+	if c.Announced != manifest.Token || (c.Fetched != manifest.Token && !p.announcing(id) && late) {
 		if !p.announcing(id) || p.announcementSent(id) {
 			p.out.Queue = append(p.out.Queue, fleet.PlannedCommand{Command: p.shelf.declare(), EnrollmentID: id})
 		}

@@ -75,7 +75,9 @@ type device struct {
 	installs int
 	removals int
 	listings int
-	lie      bool
+	// announcements of declarations, none of which it fetches by itself
+	announcements int
+	lie           bool
 }
 
 func (w *world) device(n int, os string) *device {
@@ -142,6 +144,8 @@ func (d *device) execute(c *fleet.NextCommand) (*fleet.CommandReport, plist.Dict
 			fail("The profile is not installed.")
 		}
 		delete(d.profiles, id)
+	case "DeclarativeManagement":
+		d.announcements++
 	case "ProfileList":
 		d.listings++
 		list := []any{}
@@ -615,13 +619,15 @@ func TestHostsFollowAClockThatWasAhead(t *testing.T) {
 		mac, forUsers := w.deviceOf(fleet.PlatformDarwin, 3, "15.0"), upload("com.example.mail", "one")
 		forUsers.Item.Scope, forUsers.Item.Platforms = fleet.ScopeUser, fleet.SetOf(fleet.PlatformDarwin)
 		w.add(fleet.NoTeam, forUsers)
+		w.add(fleet.NoTeam, declaration("com.example.declared", testType, "one")) // which no device fetches
 		w.settle(d, late, mac)
-		if got := d.statuses() + "; " + late.statuses(); got != "com.example.wifi install verified; com.example.wifi install pending" {
+		if got := d.statuses() + "; " + late.statuses(); got != "com.example.declared install pending, com.example.wifi install verified; com.example.declared install pending, com.example.wifi install pending" {
 			t.Fatal(got)
 		}
 		w.now = w.now.Add(-year)
 		delete(d.profiles, "com.example.wifi")
 		delete(late.refuse, "com.example.wifi")
+		announced := d.announcements
 		claims := &counted{Plans: w.r.plans}
 		w.r.plans = claims
 		for range 4 {
@@ -630,8 +636,14 @@ func TestHostsFollowAClockThatWasAhead(t *testing.T) {
 			late.connect()
 		}
 		w.settle(d, late, mac)
-		if got := d.statuses() + "; " + late.statuses(); got != "com.example.wifi install verified; com.example.wifi install verified" {
+		if got := d.statuses() + "; " + late.statuses(); got != "com.example.declared install pending, com.example.wifi install verified; com.example.declared install pending, com.example.wifi install verified" {
 			t.Error(got)
+		}
+		if got := mac.statuses(); !strings.Contains(got, "com.example.mail install failed") {
+			t.Error("the profile for users:", got)
+		}
+		if d.announcements == announced {
+			t.Error("declarations were not announced again")
 		}
 		if d.installs != 2 || claims.n > 60 {
 			t.Errorf("%d installs; hosts were claimed %d times in 10 rounds", d.installs, claims.n)
@@ -648,4 +660,20 @@ type counted struct {
 func (c *counted) Claim(ctx context.Context, now time.Time, limit int) ([]fleet.HostID, error) {
 	c.n++
 	return c.Plans.Claim(ctx, now, limit)
+}
+
+// After a restored database, or on a standby that lags, what is held in memory
+// goes back as well.
+func TestRulesGoBackWithTheDatabase(t *testing.T) {
+	each(t, func(w *world) {
+		w.add(fleet.NoTeam, upload("com.example.wifi", "one"))
+		w.must(w.r.Refresh(ctx))
+		newer := *w.r.Rules().catalog
+		newer.Stamp += 10
+		w.r.rules.Store(NewRules(&newer))
+		w.must(w.r.Refresh(ctx))
+		if got := w.r.Rules().catalog.Stamp; got != newer.Stamp-10 {
+			t.Errorf("the rules have stamp %d, the database %d", got, newer.Stamp-10)
+		}
+	})
 }

@@ -327,7 +327,8 @@ func (p *plan) channel(i *fleet.Item) (id fleet.EnrollmentID, wait time.Time, fa
 	if p.f.User.ID != 0 {
 		return p.f.User.ID, time.Time{}, fleet.FaultNone
 	}
-	if until := p.f.Device.EnrolledAt.Add(UserChannelWait); p.now.Before(until) {
+	enrolled := p.f.Device.EnrolledAt
+	if until := enrolled.Add(UserChannelWait); p.now.Before(until) && !enrolled.After(p.now.Add(clockSlack)) {
 		return 0, until, fleet.FaultNone
 	}
 	return 0, time.Time{}, fleet.FaultNoUser

@@ -84,13 +84,13 @@ func (r *Reconciler) facts(ctx context.Context, hosts []fleet.HostID) (*Rules, [
 	if err != nil || c == nil {
 		return held, facts, err
 	}
+	// Somebody else may have read newer ones meanwhile: those stay. A stamp may
+	// go back otherwise, as after a database was restored.
 	rules := NewRules(c)
-	// Somebody else may have read newer ones meanwhile: those stay.
-	for held == nil || held.catalog.Stamp < c.Stamp {
-		if r.rules.CompareAndSwap(held, rules) {
+	for !r.rules.CompareAndSwap(held, rules) {
+		if held = r.rules.Load(); held.catalog.Stamp >= c.Stamp {
 			break
 		}
-		held = r.rules.Load()
 	}
 	return rules, facts, nil
 }
@@ -100,13 +100,21 @@ func (r *Reconciler) Outcome(t fleet.CommandTarget, rep fleet.CommandReport, ans
 	return r.rules.Load().Outcome(t, rep, answer)
 }
 
-// Round plans hosts until none is due or behind.
-func (r *Reconciler) Round(ctx context.Context) error {
-	for more := true; more; {
+// Move carries out the transfers that are noted. Round does so by itself.
+func (r *Reconciler) Move(ctx context.Context) error {
+	for more := true; more && ctx.Err() == nil; {
 		var err error
 		if more, err = r.moves.MoveSome(ctx, moveBatch); err != nil {
 			return fmt.Errorf("move hosts: %w", err)
 		}
+	}
+	return ctx.Err()
+}
+
+// Round plans hosts until none is due or behind.
+func (r *Reconciler) Round(ctx context.Context) error {
+	if err := r.Move(ctx); err != nil {
+		return err
 	}
 	s := newStock(r)
 	for range maxBatches {

@@ -305,3 +305,44 @@ func TestTwoChannelsOfOneHostAreBothReleased(t *testing.T) {
 		}
 	})
 }
+
+// Replicas' clocks are apart: that a device was not planned since it enrolled is
+// seen by one whose clock is behind, too.
+func TestADeviceIsNotReleasedBeforeItWasPlanned(t *testing.T) {
+	each(t, func(w *world) {
+		ctx := w.t.Context()
+		setups := setup.New(setup.Options{Store: store.NewSetups(w.db), Teams: w, Clock: w.now, Links: func(context.Context) (setup.Links, error) { return nil, nil }})
+		// It was planned once, between Authenticate and TokenUpdate.
+		e := w.apply("M", func(fleet.EnrollmentFacts) fleet.EnrollmentChange {
+			h := host("M")
+			h.MDM.Status = fleet.MDMPending
+			return fleet.EnrollmentChange{Host: h, Enrollment: &fleet.Enrollment{Key: "M", Channel: fleet.ChannelDevice, State: fleet.EnrollmentPending, Kind: fleet.EnrollmentADE, Generation: 1, Serial: "M"}}
+		})
+		w.planned(e)
+		w.at = 2 * time.Second
+		w.apply("M", func(f fleet.EnrollmentFacts) fleet.EnrollmentChange {
+			e, h := *f.Enrollment, *f.Host
+			e.State, e.AwaitingConfiguration, h.MDM.Status = fleet.EnrollmentOn, true, fleet.MDMAutomatic
+			return fleet.EnrollmentChange{Host: &h, Enrollment: &e, BeginSetup: true}
+		})
+		w.at = time.Second // the clock of the replica that looks
+		w.ok(setups.Round(ctx))
+		w.want(e, fleet.SetupWaiting)
+		w.planned(e)
+		w.ok(setups.Round(ctx))
+		w.want(e, fleet.SetupReleasing)
+	})
+}
+
+// planned is what planning leaves of a host that is to have nothing.
+func (w *world) planned(e *fleet.Enrollment) {
+	w.t.Helper()
+	plans := store.NewPlans(w.db)
+	c, facts, err := plans.Current(w.t.Context(), -1, []fleet.HostID{e.HostID})
+	w.ok(err)
+	state := facts[0].State
+	state.Revision, state.DueAt = c.Revisions[facts[0].Host.TeamID], time.Time{}
+	if n, err := plans.Apply(w.t.Context(), []fleet.HostPlan{{HostID: e.HostID, Seq: state.Seq, State: state}}); err != nil || n != 1 {
+		w.t.Fatal(n, err)
+	}
+}

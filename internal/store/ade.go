@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -211,11 +212,19 @@ func (s *session) applyRecords(token fleet.ServerTokenID, c *fleet.DEPChange, be
 	}
 	rows := make([][]any, 0, len(c.Records))
 	events := c.Events
+	records := make([]*fleet.DEPRecord, 0, len(c.Records))
 	for i := range c.Records {
 		r := &c.Records[i]
 		if r.Host != nil {
 			r.Record.HostID = r.Host.ID
 		}
+		records = append(records, &r.Record)
+	}
+	if err := s.withoutGoneHosts(records); err != nil {
+		return err
+	}
+	for i := range c.Records {
+		r := &c.Records[i]
 		row, err := depValues(token, &r.Record)
 		if err != nil {
 			return err
@@ -230,6 +239,40 @@ func (s *session) applyRecords(token fleet.ServerTokenID, c *fleet.DEPChange, be
 		return err
 	}
 	return s.appendEvents(events...)
+}
+
+// withoutGoneHosts keeps the hosts of records from others, and forgets those
+// that were deleted since they were read: their devices get a new one.
+func (s *session) withoutGoneHosts(records []*fleet.DEPRecord) error {
+	lock := s.db.dialect.lockForUpdate()
+	if lock == "" {
+		return nil // one writer: nobody deleted any
+	}
+	ids := make([]int64, 0, len(records))
+	for _, r := range records {
+		if r.HostID != 0 {
+			ids = append(ids, int64(r.HostID))
+		}
+	}
+	slices.Sort(ids) // everyone locks in this order
+	there := make(map[fleet.HostID]bool, len(ids))
+	err := chunked(ids, func(chunk []int64) error {
+		in, args := inList(anys(chunk))
+		found, err := collect(s, scanKeyOf[fleet.HostID], "SELECT id FROM hosts WHERE id IN "+in+" ORDER BY id"+lock, args...)
+		for _, id := range found {
+			there[id] = true
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("lock hosts: %w", err)
+	}
+	for _, r := range records {
+		if !there[r.HostID] {
+			r.HostID = 0
+		}
+	}
+	return nil
 }
 
 func (a *ADE) serials(ctx context.Context, cond string, args ...any) ([]string, error) {
@@ -285,7 +328,7 @@ func (a *ADE) Record(ctx context.Context, token fleet.ServerTokenID, outcomes []
 		if err := s.depFacts(token, serials, &f); err != nil {
 			return err
 		}
-		rows := make([][]any, 0, len(outcomes))
+		records := make([]*fleet.DEPRecord, 0, len(outcomes))
 		for _, o := range outcomes {
 			r, known := f.Records[o.Serial]
 			if !known {
@@ -298,7 +341,14 @@ func (a *ADE) Record(ctx context.Context, token fleet.ServerTokenID, outcomes []
 			if o.ProfileStatus != "" {
 				r.Device.ProfileStatus = o.ProfileStatus
 			}
-			row, err := depValues(token, &r)
+			records = append(records, &r)
+		}
+		if err := s.withoutGoneHosts(records); err != nil {
+			return err
+		}
+		rows := make([][]any, 0, len(records))
+		for _, r := range records {
+			row, err := depValues(token, r)
 			if err != nil {
 				return err
 			}

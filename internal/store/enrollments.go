@@ -153,14 +153,16 @@ func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) er
 	if err := s.followEnrollment(c, e); err != nil {
 		return err
 	}
+	if (c.Reset || c.CancelQueue) && e.Channel.IsDevice() {
+		// First, so that a release which is being saved is waited for, and is
+		// cancelled with what is queued.
+		if err := s.forgetSetup(e); err != nil {
+			return err
+		}
+	}
 	if c.Reset || c.CancelQueue {
 		if err := s.cancelChannels(e, c.Reset); err != nil {
 			return fmt.Errorf("cancel what is queued: %w", err)
-		}
-	}
-	if (c.Reset || c.CancelQueue) && e.Channel.IsDevice() {
-		if err := s.forgetSetup(e); err != nil {
-			return err
 		}
 	}
 	if c.BeginSetup {

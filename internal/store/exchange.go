@@ -267,8 +267,18 @@ func (s *session) handOut(jobs []*exchange, only fleet.CommandPurpose) error {
 		return nil
 	}
 	pairs, keys := s.db.dialect.inPairs(queueKeys(given, func(x *exchange) fleet.CommandID { return x.next.ID }))
-	return s.exec("UPDATE command_queue SET sends = sends + 1, sent_at = ? WHERE (command_id, enrollment_id) IN "+pairs,
+	n, err := s.changed("UPDATE command_queue SET sends = sends + 1, sent_at = ? WHERE (command_id, enrollment_id) IN "+pairs,
 		append([]any{s.db.now()}, keys...)...)
+	switch {
+	case err != nil || n == int64(len(given)):
+		return err
+	case len(jobs) > 1:
+		return errRaced
+	}
+	// The command was taken back after it was read: it may be a wipe that counts
+	// as never sent. The next one is handed out.
+	jobs[0].next, jobs[0].waits = nil, false
+	return s.handOut(jobs, only)
 }
 
 // nothingNow ends exchanges that have no command to hand out. Commands that

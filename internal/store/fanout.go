@@ -75,8 +75,9 @@ func (c *Commands) Fanout(ctx context.Context, batch int) (bool, error) {
 			return fmt.Errorf("command %d: %w", id, err)
 		}
 		if done+len(ids) >= total || len(ids) == 0 {
-			if err := s.exec("DELETE FROM command_fanouts WHERE command_id = ?", id); err != nil {
-				return err
+			n, err := s.changed("DELETE FROM command_fanouts WHERE command_id = ? AND done = ?", id, done)
+			if err != nil || n == 0 {
+				return err // another replica did the last batch
 			}
 		} else {
 			n, err := s.changed("UPDATE command_fanouts SET done = ? WHERE command_id = ? AND done = ?", done+len(ids), id, done)

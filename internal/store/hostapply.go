@@ -270,7 +270,9 @@ func (s *session) followEnrollment(c *fleet.EnrollmentChange, e *fleet.Enrollmen
 		}
 	}
 	if c.Host != nil {
-		return s.exec("UPDATE host_states SET team_id = ?, due_at = ?, seq = seq + 1 WHERE host_id = ?", int64(c.Host.TeamID), s.db.now(), int64(e.HostID))
+		// Behind every revision: that it is to be planned again is seen by
+		// replicas with other clocks, too.
+		return s.exec("UPDATE host_states SET team_id = ?, revision = 0, due_at = ?, seq = seq + 1 WHERE host_id = ?", int64(c.Host.TeamID), s.db.now(), int64(e.HostID))
 	}
 	return s.hostsDue([]int64{int64(e.HostID)})
 }

@@ -285,7 +285,8 @@ func (s *session) putVersion(u *fleet.ItemUpload) error {
 	if err != nil {
 		return err
 	}
-	if err := s.exec("INSERT INTO contents (sha256, body, created_at) VALUES (?, ?, ?)"+s.db.dialect.onConflict([]string{"sha256"}, nil),
+	// One that is there is young again, and kept from whoever clears away.
+	if err := s.exec("INSERT INTO contents (sha256, body, created_at) VALUES (?, ?, ?)"+s.db.dialect.onConflict([]string{"sha256"}, []string{"created_at"}),
 		i.SHA256[:], u.Content, s.db.now()); err != nil {
 		return fmt.Errorf("write content: %w", err)
 	}

@@ -116,6 +116,11 @@ func (s *Settings) Settings(ctx context.Context) (fleet.Settings, error) {
 func (s *Settings) Update(ctx context.Context, change func(*fleet.Settings) ([]fleet.Event, error), dryRun bool) (fleet.Settings, error) {
 	var out fleet.Settings
 	err := s.db.update(ctx, func(t *session) error {
+		// Two changes at once take turns: each writes everything.
+		var id int64
+		if _, err := t.get("SELECT id FROM settings WHERE id = 1"+t.db.dialect.lockForUpdate(), nil, &id); err != nil {
+			return fmt.Errorf("lock settings: %w", err)
+		}
 		v, err := t.settings()
 		if err != nil {
 			return err

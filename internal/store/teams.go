@@ -189,29 +189,40 @@ func duplicateTeam(err error, name string) error {
 	return err
 }
 
-// Update changes name, description and settings of a team.
-func (t *Teams) Update(ctx context.Context, team *fleet.Team, events ...fleet.Event) error {
-	settings, err := packTeamSettings(team.Settings)
-	if err != nil {
-		return err
-	}
-	err = t.db.update(ctx, func(s *session) error {
-		team.UpdatedAt = s.db.clock()
-		n, err := s.changed("UPDATE teams SET name = ?, description = ?, settings = ?, updated_at = ? WHERE id = ?",
-			team.Name, team.Description, settings, micros(team.UpdatedAt), int64(team.ID))
-		if err == nil && n == 0 {
-			return fleet.Errorf(fleet.KindNotFound, "there is no team %d", team.ID)
+// Update lets change alter the name, description and settings of a team and
+// stores them with the events, in one transaction. With dryRun nothing is
+// stored. KindNotFound: there is no such team.
+func (t *Teams) Update(ctx context.Context, id fleet.TeamID, change func(*fleet.Team) ([]fleet.Event, error), dryRun bool) (*fleet.Team, error) {
+	var team *fleet.Team
+	err := t.db.update(ctx, func(s *session) error {
+		var found int64
+		_, err := s.get("SELECT id FROM teams WHERE id = ?"+s.db.dialect.lockForUpdate(), []any{int64(id)}, &found)
+		if err == nil {
+			team, err = s.team("t.id = ?", int64(id))
 		}
+		if err != nil || team == nil {
+			return orNotFound(err, "there is no team %d", id)
+		}
+		events, err := change(team)
+		if err != nil || dryRun {
+			return err
+		}
+		settings, err := packTeamSettings(team.Settings)
 		if err != nil {
 			return err
 		}
+		team.UpdatedAt = s.db.clock()
+		if err := s.exec("UPDATE teams SET name = ?, description = ?, settings = ?, updated_at = ? WHERE id = ?",
+			team.Name, team.Description, settings, micros(team.UpdatedAt), int64(id)); err != nil {
+			return duplicateTeam(err, team.Name)
+		}
 		return s.appendEvents(events...)
 	})
-	return duplicateTeam(err, team.Name)
+	return team, err
 }
 
-// teamOrNone is the team that an enrollment profile was made for, kept until
-// the transaction ends; no team where it was deleted since.
+// teamOrNone is a team that something was made for, kept until the transaction
+// ends; no team where it was deleted since.
 func (s *session) teamOrNone(id fleet.TeamID) (fleet.TeamID, error) {
 	if id == fleet.NoTeam {
 		return id, nil
@@ -273,7 +284,7 @@ func (t *Teams) Delete(ctx context.Context, id fleet.TeamID, events ...fleet.Eve
 func scanID(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) }
 
 // MoveThreshold is the number of hosts up to which a transfer is carried out
-// at once. More are noted and moved in batches.
+// at once, if none is noted. More are noted and moved in batches.
 const MoveThreshold = 500
 
 // Transfer moves hosts into a scope and makes them due. Hosts that do not
@@ -284,11 +295,11 @@ func (t *Teams) Transfer(ctx context.Context, move fleet.Transfer, events ...fle
 	err := t.db.update(ctx, func(s *session) error {
 		moved = 0
 		if move.TeamID != fleet.NoTeam {
-			team, err := s.team("t.id = ?", int64(move.TeamID))
+			there, err := s.teamOrNone(move.TeamID)
 			if err != nil {
 				return err
 			}
-			if team == nil {
+			if there == fleet.NoTeam {
 				return fleet.FieldErrorf(fleet.KindNotFound, "team_id", "there is no team %d", move.TeamID)
 			}
 		}
@@ -296,7 +307,12 @@ func (t *Teams) Transfer(ctx context.Context, move fleet.Transfer, events ...fle
 		for i, id := range move.Hosts {
 			ids[i] = int64(id)
 		}
-		if len(ids) > MoveThreshold {
+		// Behind a move that is noted, one that came later would be undone by it.
+		var noted int64
+		if _, err := s.get("SELECT id FROM host_moves ORDER BY id LIMIT 1", nil, &noted); err != nil {
+			return fmt.Errorf("find moves: %w", err)
+		}
+		if len(ids) > MoveThreshold || noted != 0 {
 			if err := s.noteMove(move.TeamID, ids); err != nil {
 				return err
 			}
@@ -389,7 +405,11 @@ func (t *Teams) MoveSome(ctx context.Context, batch int) (bool, error) {
 		if err != nil {
 			return err
 		}
-		_, err = s.moveHosts(fleet.TeamID(team), ids)
+		to, err := s.teamOrNone(fleet.TeamID(team)) // it may be deleted by now
+		if err != nil {
+			return err
+		}
+		_, err = s.moveHosts(to, ids)
 		return err
 	})
 	return more, err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/muster-mdm/muster/internal/codec/plist"
 )
@@ -48,6 +49,11 @@ func DecodeCommand(data []byte, uuid string) (*Command, error) {
 		c.UUID, _ = given.(string)
 		if c.UUID == "" || len(c.UUID) > maxUUIDLength {
 			return nil, fmt.Errorf("CommandUUID is empty, no string, or longer than %d characters", maxUUIDLength)
+		}
+		// Anything else may come back from a device, or from the database, as
+		// another text.
+		if strings.ContainsFunc(c.UUID, func(r rune) bool { return r < ' ' || r > '~' }) {
+			return nil, errors.New("CommandUUID has characters that are not printable ASCII")
 		}
 	}
 	root["CommandUUID"] = c.UUID

@@ -85,6 +85,8 @@ func TestACommandKeepsItsContentAndItsUUID(t *testing.T) {
 		"a profile":      doc(str("PayloadType", "Configuration")),
 		"text":           []byte("hello"),
 		"binary":         []byte("bplist00"),
+		"UUID not ASCII": doc(str("CommandUUID", "a\u00e9") + "<key>Command</key><dict>" + str("RequestType", "X") + "</dict>"),
+		"UUID with NUL":  doc(str("CommandUUID", "a\x00b") + "<key>Command</key><dict>" + str("RequestType", "X") + "</dict>"),
 		"UUID no string": doc("<key>CommandUUID</key><true/><key>Command</key><dict>" + str("RequestType", "X") + "</dict>"),
 	} {
 		if _, err := DecodeCommand(in, "new"); err == nil {

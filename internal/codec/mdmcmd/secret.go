@@ -15,7 +15,7 @@ const Hidden = "******"
 // secretKeys are fields of commands (contracts/apple.md 6) and of answers that
 // open a device, or hold passwords; they may stand at any depth.
 var secretKeys = []string{"PIN", "UnlockToken", "NewPassword", "CurrentPassword", "Password", "passwordHash", "ActivationLockBypassCode",
-	"BootstrapToken", "WiFiProfileData", "MDMProfileData"}
+	"BootstrapToken", "WiFiProfileData", "MDMProfileData", "PrivateKeyExport", "PrivateKeyExportPassword"}
 
 // Redacted returns a command or an answer without what opens a device. One
 // without such fields comes back as it is, byte by byte.
