@@ -171,7 +171,8 @@ func (s *session) dropHostItems(host fleet.HostID, items []fleet.ItemID) error {
 }
 
 // planCommands stores the commands of the plans that are new, each once, and
-// returns the keys of all by UUID.
+// returns the keys of all by UUID. Those that are there are kept from whoever
+// clears away.
 func (s *session) planCommands(plans []fleet.HostPlan) (map[string]fleet.CommandID, error) {
 	wanted := map[string]*fleet.Command{}
 	var uuids []string
@@ -190,7 +191,7 @@ func (s *session) planCommands(plans []fleet.HostPlan) (map[string]fleet.Command
 	}
 	err := chunked(uuids, func(chunk []string) error {
 		list, err := collect(s, func(r *sql.Rows) (v row, err error) { return v, r.Scan(&v.uuid, &v.id) },
-			"SELECT uuid, id FROM commands WHERE uuid IN ("+placeholders(len(chunk))+")", anys(chunk)...)
+			"SELECT uuid, id FROM commands WHERE uuid IN ("+placeholders(len(chunk))+")"+s.db.dialect.lockForShare(), anys(chunk)...)
 		for _, v := range list {
 			ids[v.uuid] = v.id
 		}

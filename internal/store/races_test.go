@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/store"
@@ -318,6 +319,52 @@ func TestTheLastBatchOfAFanoutIsQueuedOnce(t *testing.T) {
 			}
 			if n, err := store.Queued(ctx, db, dev.enrollment.ID); err != nil || n != 0 {
 				t.Errorf("%d commands wait (%v)", n, err)
+			}
+		})
+	}
+}
+
+// A command that is queued again while old ones are cleared away stays: a place
+// in the queue without its command would block the device.
+func TestACommandThatIsQueuedAgainIsNotClearedAway(t *testing.T) {
+	for d, share := range map[store.Dialect]string{store.Postgres: " FOR SHARE", store.MySQL: " LOCK IN SHARE MODE"} { // SQLite has one writer
+		t.Run(string(d), func(t *testing.T) {
+			t.Parallel()
+			db, ctx := storetest.Open(t, d), context.Background()
+			list := addDevices(t, db, 2)
+			commands := store.NewCommands(db)
+			enqueue(t, db, "old", fleet.CommandInstall, list[0])
+			poll(t, db, list[0])
+			answer(t, db, list[0], "old", stored(fleet.CommandAcknowledged))
+			standing, free := make(chan struct{}), make(chan struct{})
+			planned := begin(func() error {
+				return store.InTransaction(ctx, db, func(exec func(query string, args ...any) error) error {
+					if err := exec("SELECT id FROM commands WHERE uuid = 'old'" + share); err != nil {
+						return err
+					}
+					if err := exec("INSERT INTO command_queue (enrollment_id, seq, command_id, host_id, held, not_now_count, sends, sent_at)"+
+						" SELECT ?, 1, c.id, ?, FALSE, 0, 0, 0 FROM commands c WHERE c.uuid = 'old'", int64(list[1].enrollment.ID), int64(list[1].host.ID)); err != nil {
+						return err
+					}
+					close(standing)
+					<-free
+					return nil
+				})
+			})
+			<-standing
+			cleared := begin(func() error {
+				_, err := commands.DeleteOld(ctx, storetest.Clock()().Add(time.Hour))
+				return err
+			})
+			close(free)
+			if err := <-planned; err != nil {
+				t.Fatal(err)
+			}
+			if err := <-cleared; err != nil {
+				t.Fatal(err)
+			}
+			if next := poll(t, db, list[1]); next != "old" {
+				t.Errorf("the device gets %q", next)
 			}
 		})
 	}

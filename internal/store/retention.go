@@ -122,15 +122,24 @@ func deleteResults(s *session, before int64) (int, error) {
 	return len(keys), nil
 }
 
+// deleteOrphans drops commands that wait for nobody and were answered by nobody
+// that is still known. One that is being queued again is kept from it, and
+// looked at again after that.
 func deleteOrphans(s *session, before int64) (int, error) {
-	ids, err := collect(s, func(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) },
-		"SELECT c.id FROM commands c WHERE c.created_at < ? AND NOT EXISTS (SELECT 1 FROM command_queue q WHERE q.command_id = c.id)"+
-			" AND NOT EXISTS (SELECT 1 FROM command_results r WHERE r.command_id = c.id)"+
-			" AND NOT EXISTS (SELECT 1 FROM command_fanouts f WHERE f.command_id = c.id) ORDER BY c.id LIMIT ?", before, cleanChunk)
+	const orphaned = " NOT EXISTS (SELECT 1 FROM command_queue q WHERE q.command_id = commands.id)" +
+		" AND NOT EXISTS (SELECT 1 FROM command_results r WHERE r.command_id = commands.id)" +
+		" AND NOT EXISTS (SELECT 1 FROM command_fanouts f WHERE f.command_id = commands.id)"
+	ids, err := collect(s, scanKey, "SELECT id FROM commands WHERE created_at < ? AND"+orphaned+" ORDER BY id LIMIT ?", before, cleanChunk)
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
-	return len(ids), s.exec("DELETE FROM commands WHERE id IN ("+placeholders(len(ids))+")", anys(ids)...)
+	in, args := inList(ids)
+	if lock := s.db.dialect.lockForUpdate(); lock != "" {
+		if _, err := collect(s, scanKey, "SELECT id FROM commands WHERE id IN "+in+" ORDER BY id"+lock, args...); err != nil {
+			return 0, err
+		}
+	}
+	return len(ids), s.exec("DELETE FROM commands WHERE id IN "+in+" AND"+orphaned, args...)
 }
 
 // deleteErased drops commands of Muster's own that the last answer left behind:

@@ -107,8 +107,8 @@ func (s *Secrets) Rewrap(ctx context.Context, values []fleet.StoredSecret) (int,
 	err := s.db.update(ctx, func(t *session) error {
 		count = 0
 		for _, v := range values {
-			n, err := t.changed("UPDATE secrets SET value = ?, key_id = ?, version = version + 1 WHERE scope = ? AND name = ? AND version = ?",
-				v.Value.Data, v.Value.KeyID, string(v.Ref.Scope), v.Ref.Name, v.Version)
+			n, err := t.changed("UPDATE secrets SET value = ?, key_id = ?, version = version + 1 WHERE scope = ? AND name = ? AND version = ? AND updated_at = ?",
+				v.Value.Data, v.Value.KeyID, string(v.Ref.Scope), v.Ref.Name, v.Version, micros(v.UpdatedAt))
 			if err != nil {
 				return err
 			}
