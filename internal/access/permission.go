@@ -65,6 +65,9 @@ const (
 	// BrakeWrite changes the limits of the brake: whoever they bind lacks it,
 	// and so does a repository.
 	BrakeWrite Permission = "brake:write"
+	// AddressWrite changes the URLs at which devices find the server: whoever
+	// does so can have them ask another one for their identities.
+	AddressWrite Permission = "address:write"
 
 	// VariablesRead shows names only: nobody may read a value.
 	VariablesRead  Permission = "variables:read"
@@ -102,7 +105,7 @@ func Can(role fleet.Role, p Permission) bool {
 // known lists everything, so that an admin is not given what does not exist.
 func known(p Permission) bool {
 	switch p {
-	case UsersRead, UsersWrite, PushRead, PushWrite, ConfigWrite, ABMWrite, ApprovalsWrite, BrakeWrite:
+	case UsersRead, UsersWrite, PushRead, PushWrite, ConfigWrite, ABMWrite, ApprovalsWrite, BrakeWrite, AddressWrite:
 		return true
 	}
 	return observes(p) || maintains(p)

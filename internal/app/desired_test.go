@@ -393,6 +393,10 @@ func TestOnlyWhoMayChangesTheFleet(t *testing.T) {
 		{"POST", "/spec/teams", `{"specs":[]}`, "maintainer gitops"},
 		{"POST", "/hosts/transfer", `{"team_id":null,"hosts":[1]}`, "maintainer"},
 		{"POST", "/hosts/delete", `{"ids":[1]}`, "maintainer"},
+		// Where devices find the server: a repository may say what is so.
+		{"PATCH", "/config", `{"server_settings":{"server_url":"https://elsewhere.example.com"}}`, ""},
+		{"PATCH", "/config", `{"mdm":{"apple_server_url":"https://elsewhere.example.com"}}`, ""},
+		{"PATCH", "/config", `{"org_info":{"org_name":"Org"},"mdm":{"apple_server_url":""}}`, "gitops"},
 	} {
 		for role, token := range may {
 			status, body := o.call(token, tt.method, tt.path, tt.body)

@@ -3,11 +3,13 @@ package apple
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/muster-mdm/muster/internal/codec/ddm"
 	"github.com/muster-mdm/muster/internal/fleet"
+	"github.com/muster-mdm/muster/internal/kit/ratelimit"
 )
 
 // Channels keeps what each MDM channel should declare.
@@ -40,12 +42,18 @@ type Declarative struct {
 	judge    func(context.Context) (Judge, error)
 	contents Contents
 	clock    func() time.Time
+	reports  *ratelimit.Keyed
 }
+
+// maxReports bounds the status reports of a channel in a minute. A device sends
+// a few when declarations change.
+const maxReports = 60
 
 // NewDeclarative returns the endpoints. judge is asked for the newest rules:
 // another replica may have planned what a report is about.
 func NewDeclarative(channels Channels, judge func(context.Context) (Judge, error), contents Contents, clock func() time.Time) *Declarative {
-	return &Declarative{channels: channels, judge: judge, contents: contents, clock: clock}
+	return &Declarative{channels: channels, judge: judge, contents: contents, clock: clock,
+		reports: ratelimit.New(maxReports, time.Minute, clock)}
 }
 
 // emptySince is when the empty set began: a time that never changes.
@@ -54,6 +62,11 @@ var emptySince = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // Answer implements Declarations.
 func (d *Declarative) Answer(ctx context.Context, sender fleet.Enrollment, endpoint string, data []byte) ([]byte, error) {
 	if endpoint == "status" {
+		if wait := d.reports.Take(strconv.FormatInt(int64(sender.ID), 10)); wait > 0 {
+			err := fleet.Errorf(fleet.KindTooMany, "more than %d status reports in a minute", maxReports)
+			err.RetryAfter = wait
+			return nil, err
+		}
 		return nil, d.apply(ctx, sender.ID, func(judge Judge, f fleet.DDMFacts) (fleet.DDMOutcome, error) {
 			return judge.Reported(f, data, d.clock())
 		})

@@ -93,3 +93,28 @@ func TestBodiesComeFromTheManifestThatTheDeviceFetched(t *testing.T) {
 		t.Errorf("after fetching the new manifest: %q", got)
 	}
 }
+
+// Every report costs as much as all that was reported before.
+func TestADeviceReportsSoOftenAndNotMore(t *testing.T) {
+	now := time.Now()
+	d := NewDeclarative(&channels{}, func(context.Context) (Judge, error) { return follower{}, nil }, nil, func() time.Time { return now })
+	report := func(id fleet.EnrollmentID) error {
+		_, err := d.Answer(t.Context(), fleet.Enrollment{ID: id}, "status", []byte(`{}`))
+		return err
+	}
+	for range maxReports {
+		if err := report(1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := report(1); fleet.KindOf(err) != fleet.KindTooMany {
+		t.Error("one more:", err)
+	}
+	if err := report(2); err != nil {
+		t.Error("another device:", err)
+	}
+	now = now.Add(time.Minute)
+	if err := report(1); err != nil {
+		t.Error("a minute later:", err)
+	}
+}

@@ -53,7 +53,7 @@ func (c *cli) hostDeleteCommand() *cobra.Command {
 		}
 		var held *client.HeldError
 		if err := remove(ctx, host.ID); errors.As(err, &held) {
-			fmt.Fprintf(c.Err, "%s.\n", capitalized(held.Error()))
+			fmt.Fprintf(c.Err, "%s.\n", printable(capitalized(held.Error())))
 			return nil
 		} else if err != nil {
 			return err

@@ -45,7 +45,7 @@ func Execute(ctx context.Context, d Deps, arguments []string) int {
 	err := root.ExecuteContext(ctx)
 	code := exitCode(err)
 	if code != ExitOK && code != ExitChanges && code != ExitExpiring {
-		fmt.Fprintln(d.Err, "Error:", explain(err))
+		fmt.Fprintln(d.Err, "Error:", printableLines(explain(err)))
 	}
 	return code
 }

@@ -67,7 +67,7 @@ func (c *cli) hostReleaseCommand() *cobra.Command {
 			if err := connection.ReleaseHost(cmd.Context(), host.ID); err != nil {
 				return fmt.Errorf("release %s: %w", host.DisplayName, err)
 			}
-			fmt.Fprintf(c.Err, "%s is told to go on. See: muster host setup %s\n", host.DisplayName, given[0])
+			fmt.Fprintf(c.Err, "%s is told to go on. See: muster host setup %s\n", printable(host.DisplayName), given[0])
 			return nil
 		},
 	}
@@ -89,7 +89,7 @@ func (c *cli) hostRenewCommand() *cobra.Command {
 			if err := connection.RenewIdentity(cmd.Context(), host.ID); err != nil {
 				return fmt.Errorf("renew the identity of %s: %w", host.DisplayName, err)
 			}
-			fmt.Fprintf(c.Err, "%s gets a new certificate when it next connects. The present one stays good until the new one is used.\n", host.DisplayName)
+			fmt.Fprintf(c.Err, "%s gets a new certificate when it next connects. The present one stays good until the new one is used.\n", printable(host.DisplayName))
 			return nil
 		},
 	}

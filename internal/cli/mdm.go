@@ -200,7 +200,7 @@ func (c *cli) unenrollCommand() *cobra.Command {
 			}
 			var held *client.HeldError
 			if err := connection.UnenrollHost(cmd.Context(), host.ID); errors.As(err, &held) {
-				fmt.Fprintf(c.Err, "%s.\n", capitalized(held.Error()))
+				fmt.Fprintf(c.Err, "%s.\n", printable(capitalized(held.Error())))
 				return nil
 			} else if err != nil {
 				return err

@@ -184,6 +184,15 @@ func printable(text string) string {
 	}, text)
 }
 
+// printableLines is printable of each line.
+func printableLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
 // notYet is shown for a time that has not come.
 const notYet = "-"
 

@@ -74,6 +74,9 @@ func (l *Lifecycle) Authenticate(ctx context.Context, identity fleet.IdentityID,
 			return fleet.EnrollmentChange{}, fleet.Errorf(fleet.KindForbidden, "the certificate was renewed %s: only the newer one may enroll the device again",
 				f.Identity.SupersededAt.UTC().Format(time.RFC3339))
 		}
+		if err := ended(f); err != nil {
+			return fleet.EnrollmentChange{}, err
+		}
 		if err := proven(f, m); err != nil {
 			return fleet.EnrollmentChange{}, err
 		}

@@ -425,6 +425,39 @@ func TestAPersonTurnsAnEnrollmentOffAndTheDeviceConfirms(t *testing.T) {
 	}
 }
 
+// Whoever was let go cannot come back with the certificate of before.
+func TestACertificateEnrollsNothingAfterItsEnrollmentEnded(t *testing.T) {
+	ctx, actor := context.Background(), fleet.Actor{Kind: fleet.ActorUser, UserID: 1, Name: "Ada"}
+	for name, end := range map[string][]func(b *bench, e *fleet.Enrollment){
+		"by the device":                    {func(b *bench, _ *fleet.Enrollment) { b.ok(b.CheckOut(ctx, key)) }},
+		"by a person":                      {func(b *bench, e *fleet.Enrollment) { b.ok(b.TurnOff(ctx, actor, e.HostID)) }},
+		"by a person, and the device left": {func(b *bench, e *fleet.Enrollment) { b.ok(b.TurnOff(ctx, actor, e.HostID)); b.ok(b.CheckOut(ctx, key)) }},
+		"by the device, and the host is gone": {func(b *bench, e *fleet.Enrollment) {
+			b.ok(b.CheckOut(ctx, key))
+			_, err := b.hosts.Delete(ctx, e.HostID, nil)
+			b.ok(err)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			identity, e := b.enroll()
+			b.ok(b.Authenticate(ctx, identity, authenticate())) // a message that is repeated
+			b.ok(b.TokenUpdate(ctx, token(key)))
+			for _, step := range end {
+				step(b, e)
+			}
+			before := b.enrollment(udid)
+			if err := b.Authenticate(ctx, identity, authenticate()); fleet.KindOf(err) != fleet.KindForbidden {
+				t.Errorf("it is let in: %v", err)
+			}
+			if after := b.enrollment(udid); after.State != before.State || after.Generation != before.Generation {
+				t.Errorf("it was %s and is %s", before.State, after.State)
+			}
+			b.ok(b.Authenticate(ctx, b.issue(fleet.PurposeEnroll, 0), authenticate()))
+		})
+	}
+}
+
 // identityOf makes an identity that lets somebody in.
 func (b *bench) identityOf(a fleet.Admission) fleet.IdentityID {
 	b.t.Helper()
@@ -476,6 +509,19 @@ func TestADeviceThatProvesNothingTakesNoHostOver(t *testing.T) {
 		}
 		// The device itself comes back with a profile of its own.
 		b.ok(b.Authenticate(ctx, b.identityOf(ours), says(udid, serial)))
+		if e := b.enrollment(udid); e.Generation != 2 {
+			t.Errorf("generation %d", e.Generation)
+		}
+	})
+	t.Run("of an enrollment over the air, by its UDID", func(t *testing.T) {
+		b := newBench(t)
+		overTheAir := fleet.Admission{Kind: fleet.EnrollmentOTA, Serial: serial}
+		b.ok(b.Authenticate(ctx, b.identityOf(overTheAir), says(udid, serial)))
+		b.ok(b.TokenUpdate(ctx, token(key)))
+		if err := b.Authenticate(ctx, b.identityOf(manual), says(udid, serial)); fleet.KindOf(err) != fleet.KindForbidden {
+			t.Errorf("it is let in: %v", err)
+		}
+		b.ok(b.Authenticate(ctx, b.identityOf(overTheAir), says(udid, serial)))
 		if e := b.enrollment(udid); e.Generation != 2 {
 			t.Errorf("generation %d", e.Generation)
 		}

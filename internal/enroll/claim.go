@@ -9,7 +9,7 @@ import (
 // proven refuses a device that says another thing about itself than its
 // certificate was issued for, or than it said when it enrolled before. What a
 // device says is no proof: only an identity that is bound to a serial number may
-// take an automatic enrollment over.
+// take the enrollment of a device over that proved its own.
 func proven(f fleet.EnrollmentFacts, m fleet.Authenticate) error {
 	bound, e := f.Identity.Serial, f.Enrollment
 	switch {
@@ -22,9 +22,27 @@ func proven(f fleet.EnrollmentFacts, m fleet.Authenticate) error {
 	case e == nil:
 	case e.Serial != "" && m.Serial != "" && e.Serial != m.Serial:
 		return fleet.Errorf(fleet.KindForbidden, "the device %s enrolled as %s before, and says now that it is %.40q: two devices cannot have one UDID", m.Key.ID, e.Serial, m.Serial)
-	case bound == "" && e.Kind == fleet.EnrollmentADE && e.HostID != 0:
+	case bound != "" || e.HostID == 0:
+	case e.Kind == fleet.EnrollmentADE:
 		return fleet.Errorf(fleet.KindForbidden, "%s enrolled automatically: it enrolls again through Setup Assistant, or on a Mac with `sudo profiles renew -type enrollment`."+
 			" To enroll it with a link, delete its host first", e.Serial)
+	case provedSerial(e):
+		return fleet.Errorf(fleet.KindForbidden, "%s proved its serial number when it enrolled over the air, and enrolls again in that way."+
+			" To enroll it with a link, delete its host first", e.Serial)
+	}
+	return nil
+}
+
+// ended refuses an identity that began an enrollment which is over: whoever was
+// let go keeps the certificate for the rest of its year.
+func ended(f fleet.EnrollmentFacts) error {
+	if f.Identity.EnrollmentID == 0 || f.Enrollment == nil {
+		return nil
+	}
+	switch f.Enrollment.State {
+	case fleet.EnrollmentOff, fleet.EnrollmentLeaving:
+		return fleet.Errorf(fleet.KindForbidden, "the certificate is of an enrollment that ended: the device enrolls again with a new enrollment profile")
+	case fleet.EnrollmentNone, fleet.EnrollmentPending, fleet.EnrollmentOn:
 	}
 	return nil
 }

@@ -65,16 +65,37 @@ func (a *api) modifyConfig(ctx context.Context, in *modifyConfigInput) (*body[ap
 		}
 	}
 	settings, err := a.settings.Update(ctx, actorOf(ctx), func(s *fleet.Settings) error {
-		before := s.Brake
+		before := *s
 		if err := patchSettings(s, in.Body); err != nil {
 			return err
 		}
-		return a.mayBrake(ctx, before, s)
+		if err := a.mayReaddress(ctx, before, s); err != nil {
+			return err
+		}
+		return a.mayBrake(ctx, before.Brake, s)
 	}, in.DryRun)
 	if err != nil {
 		return nil, err
 	}
 	return a.config(ctx, settings)
+}
+
+// mayReaddress refuses other URLs for devices to whoever may change the
+// configuration and not these.
+func (a *api) mayReaddress(ctx context.Context, before fleet.Settings, s *fleet.Settings) error {
+	field := ""
+	switch {
+	case a.access.Can(viewerOf(ctx), string(addressWrite)):
+	case before.ServerURL != s.ServerURL:
+		field = "server_settings.server_url"
+	case before.AppleServerURL != s.AppleServerURL:
+		field = "mdm.apple_server_url"
+	}
+	if field == "" {
+		return nil
+	}
+	return fleet.FieldErrorf(fleet.KindForbidden, field, "would change, which takes the permission %s, and the role %s lacks it:"+
+		" an admin changes where devices find the server", addressWrite, viewerOf(ctx).User.Role)
 }
 
 // patchSettings applies what the patch holds.

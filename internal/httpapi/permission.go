@@ -40,6 +40,7 @@ const (
 	approvalsRead    Permission = "approvals:read"
 	approvalsWrite   Permission = "approvals:write"
 	brakeWrite       Permission = "brake:write"
+	addressWrite     Permission = "address:write"
 	variablesRead    Permission = "variables:read"
 	variablesWrite   Permission = "variables:write"
 	packagesRead     Permission = "packages:read"

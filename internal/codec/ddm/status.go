@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// MaxStatus bounds a status report, and the merged status of a device.
-const MaxStatus = 4 << 20
+// MaxStatus bounds a status report, and the merged status of a device, which
+// every report takes apart and puts together again.
+const MaxStatus = 1 << 20
 
 // maxReasons bounds the reasons kept of one declaration.
 const maxReasons = 10
