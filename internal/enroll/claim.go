@@ -33,8 +33,8 @@ func proven(f fleet.EnrollmentFacts, m fleet.Authenticate) error {
 	return nil
 }
 
-// ended refuses an identity that began an enrollment which is over: whoever was
-// let go keeps the certificate for the rest of its year.
+// ended refuses an identity, first or renewed, of an enrollment that is over:
+// whoever was let go keeps the certificate for the rest of its year.
 func ended(f fleet.EnrollmentFacts) error {
 	if f.Identity.EnrollmentID == 0 || f.Enrollment == nil {
 		return nil
