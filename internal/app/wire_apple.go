@@ -81,6 +81,20 @@ type appleParts struct {
 	accounts    *enroll.Accounts
 }
 
+// expecting tells the endpoint of devices which certificates are issued.
+type expecting struct {
+	*pki.Authority
+	verifier *cms.Verifier
+}
+
+func (e expecting) Issue(ctx context.Context, req fleet.CertificateRequest) (*x509.Certificate, error) {
+	cert, err := e.Authority.Issue(ctx, req)
+	if err == nil {
+		e.verifier.Expect(cert)
+	}
+	return cert, err
+}
+
 func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts, error) {
 	secrets, channels, queue := store.NewSecrets(a.db), store.NewEnrollments(a.db), store.NewCommands(a.db)
 	authority, err := pki.Open(ctx, secrets, a.vault, store.NewIdentities(a.db), a.clock, a.caKey)
@@ -147,7 +161,7 @@ func (a *App) wireApple(ctx context.Context, org *settings.Service) (*appleParts
 		renewer:     renewer,
 		vitals:      inventory.NewVitals(refetcher, store.NewSoftware(a.db), store.NewCertificates(a.db)),
 		mdm:         apple.New(o),
-		scep:        scep.New(authority, a.log, a.clock),
+		scep:        scep.New(expecting{authority, verifier}, a.log, a.clock),
 		enrollments: enrollments{issuer, lifecycle},
 		push:        push,
 		ade:         automatic,

@@ -144,8 +144,10 @@ func (k EnrollmentKind) String() string {
 // Caller is what the store knows of the sender of one request: the identity
 // that signed it and the enrollment it claims to be.
 type Caller struct {
-	Identity        Identity   // without DER; ID 0: never issued by us
-	Enrollment      Enrollment // only ID, HostID, ParentID, Channel, State; ID 0: none yet
+	Identity Identity // without DER; ID 0: never issued by us
+	// Enrollment has only ID, HostID, ParentID, Channel and State. ID 0: there is
+	// none yet, or the identity belongs to nobody yet.
+	Enrollment      Enrollment
 	CommandsPending bool
 }
 

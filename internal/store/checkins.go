@@ -70,7 +70,7 @@ func (s *session) checkinAll(jobs []*checkin) error {
 		if change.Enrollment != nil {
 			after = change.Enrollment
 		}
-		if err := s.applyChange(&change, after); err != nil {
+		if err := s.applyChange(&change, after, c.facts.Identity); err != nil {
 			return err
 		}
 		c.after = after

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/muster-mdm/muster/internal/fleet"
 	"github.com/muster-mdm/muster/internal/store"
 	"github.com/muster-mdm/muster/internal/store/storetest"
@@ -77,6 +79,11 @@ func TestDevicesThatCheckInAtOnceKeepApart(t *testing.T) {
 			c, err := channels.Caller(ctx, [32]byte{2, byte(i)}, key)
 			if err != nil {
 				t.Fatal(err)
+			}
+			store.ForgetCallers(db)
+			read, err := channels.Caller(ctx, [32]byte{2, byte(i)}, key)
+			if diff := cmp.Diff(read, c, usedOrNot); err != nil || diff != "" {
+				t.Errorf("%s in memory is something else, %v (-database +memory):\n%s", key, err, diff)
 			}
 			if i%10 == 9 {
 				if c.Enrollment.ID != 0 || c.Identity.EnrollmentID != 0 {

@@ -64,7 +64,7 @@ func (e *Enrollments) Caller(ctx context.Context, sha256 [32]byte, key string) (
 		return fleet.Caller{}, fmt.Errorf("look up caller: %w", err)
 	}
 	job.caller.Identity.SHA256 = sha256
-	e.db.callers.put(epoch, sha256, key, job.caller)
+	e.db.callers.put(epoch, key, &job.caller)
 	return job.caller, nil
 }
 
@@ -109,7 +109,7 @@ const callerQuery = `SELECT v.column1, i.sha256, i.id, i.enrollment_id, COALESCE
 	i.superseded_at, i.revoked_at,
 	COALESCE(e.id, 0), COALESCE(e.host_id, 0), COALESCE(e.parent_id, 0), COALESCE(e.channel, 0), COALESCE(e.state, 0),
 	EXISTS (SELECT 1 FROM command_queue q WHERE q.enrollment_id = e.id)
-	FROM %s v JOIN identities i ON i.sha256 = v.column2 LEFT JOIN enrollments e ON e.enroll_key = v.column1
+	FROM %s v JOIN identities i ON i.sha256 = v.column2 LEFT JOIN enrollments e ON e.enroll_key = v.column1 AND i.enrollment_id <> 0
 	LEFT JOIN enrollments own ON own.id = i.enrollment_id AND own.id <> COALESCE(e.id, 0)`
 
 func scanCaller(rows *sql.Rows, key *string) (fleet.Caller, error) {
@@ -130,7 +130,10 @@ func (e *Enrollments) ByKey(ctx context.Context, key string) (*fleet.Enrollment,
 	return e.db.view(ctx).enrollment("e.enroll_key = ?", key)
 }
 
-func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) error {
+// applyChange writes what a check-in or a person decided about an enrollment.
+// identity is what signed the check-in; nil: nothing did, or it is not told.
+func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment, identity *fleet.Identity) error {
+	made := c.Host != nil && c.Host.ID == 0
 	if c.Host != nil {
 		if err := s.putHost(c.Host); err != nil {
 			return err
@@ -150,7 +153,7 @@ func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) er
 	if e == nil {
 		return s.appendEvents(c.Events...)
 	}
-	if err := s.followEnrollment(c, e); err != nil {
+	if err := s.followEnrollment(c, e, made); err != nil {
 		return err
 	}
 	if (c.Reset || c.CancelQueue) && e.Channel.IsDevice() {
@@ -173,7 +176,7 @@ func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment) er
 	if err := s.afterActions(e.HostID, c.ForgetActions, c.EndActions); err != nil {
 		return err
 	}
-	if err := s.applyIdentities(c, e); err != nil {
+	if err := s.applyIdentities(c, e, identity); err != nil {
 		return err
 	}
 	if c.FinishRenewal {
@@ -245,7 +248,7 @@ func (s *session) putEnrollment(e *fleet.Enrollment) error {
 		e.ID = fleet.EnrollmentID(id)
 		e.CreatedAt = s.db.clock()
 	}
-	s.enrollmentChanged(e.ID)
+	s.enrollmentIs(e)
 	return enrollmentTaken(s.save("enrollments", enrollmentCols, enrollmentValues(e)), e.Key)
 }
 

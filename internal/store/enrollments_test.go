@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -227,7 +228,7 @@ func TestTheSenderOfARequestIsLookedUp(t *testing.T) {
 			"a device":                   {own.SHA256, "U-1", own.ID, d.enrollment.ID, true, true},
 			"its user":                   {own.SHA256, user.enrollment.Key, own.ID, user.enrollment.ID, true, false},
 			"a new user":                 {own.SHA256, "U-1:new", own.ID, 0, false, false},
-			"an identity nobody claimed": {loose.SHA256, "U-1", loose.ID, d.enrollment.ID, false, true},
+			"an identity nobody claimed": {loose.SHA256, "U-1", loose.ID, 0, false, false},
 			"a stranger":                 {[32]byte{9}, "U-1", 0, 0, false, false},
 		} {
 			got, err := enrollments.Caller(ctx, c.sum, c.key)
@@ -247,4 +248,76 @@ func TestTheSenderOfARequestIsLookedUp(t *testing.T) {
 			t.Errorf("afterwards: %+v, %v", got, err)
 		}
 	})
+}
+
+// usedOrNot compares callers: when exactly an identity was used does not matter.
+var usedOrNot = cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".UsedAt" },
+	cmp.Comparer(func(a, b time.Time) bool { return a.IsZero() == b.IsZero() }))
+
+// What is known of the sender in memory is what the database says, at every
+// step of an enrollment, and of the next one with another identity.
+func TestCallersInMemoryAreThoseInTheDatabase(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) { callersInMemory(t, db, false) })
+	storetest.Each(t, func(t *testing.T, db *store.DB) { callersInMemory(t, db, true) })
+}
+
+func callersInMemory(t *testing.T, db *store.DB, newestFirst bool) {
+	t.Helper()
+	ctx := context.Background()
+	enrollments := store.NewEnrollments(db)
+	// known compares, and leaves the first or the last identity in memory for
+	// each key.
+	known := func(step string, sums ...[32]byte) {
+		t.Helper()
+		callers := func() (list []fleet.Caller) {
+			for i := range sums {
+				if newestFirst {
+					i = len(sums) - 1 - i
+				}
+				for _, key := range []string{"U-1", "U-1:ada", "U-2"} {
+					c, err := enrollments.Caller(ctx, sums[i], key)
+					if err != nil {
+						t.Fatal(err)
+					}
+					c.CommandsPending = false // unknown counts as waiting
+					list = append(list, c)
+				}
+			}
+			return list
+		}
+		got := callers()
+		store.ForgetCallers(db)
+		if diff := cmp.Diff(callers(), got, usedOrNot); diff != "" {
+			t.Errorf("%s, newest identity first %t: in memory is something else (-database +memory):\n%s", step, newestFirst, diff)
+		}
+	}
+	var sums [][32]byte
+	for n := range 2 {
+		issued := addIdentity(t, db, n+1, fleet.Challenge{Purpose: fleet.PurposeEnroll})
+		sums = append(sums, issued.SHA256)
+		if newestFirst {
+			known("issued", sums...) // and is forgotten with it
+		}
+		look := fleet.CheckinLookup{Key: fleet.EnrollmentKey{Channel: fleet.ChannelDevice, ID: "U-1"}, IdentityID: issued.ID, UDID: "U-1"}
+		e, err := enrollments.Apply(ctx, look, func(f fleet.EnrollmentFacts) (fleet.EnrollmentChange, error) {
+			c := fleet.EnrollmentChange{Claim: issued.ID, Host: &fleet.Host{UUID: "U-1", Platform: fleet.PlatformIOS},
+				Enrollment: &fleet.Enrollment{Key: "U-1", Channel: fleet.ChannelDevice, State: fleet.EnrollmentPending}}
+			if f.Enrollment != nil {
+				again, host := *f.Enrollment, *f.Host
+				again.State = fleet.EnrollmentPending
+				c.Enrollment, c.Host, c.Reset, c.Revoke = &again, &host, true, true
+			}
+			return c, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		known("authenticated", sums...)
+		setState(t, db, "U-1", fleet.EnrollmentOn)
+		known("on", sums...)
+		if n == 0 {
+			addUser(t, db, device{fleet.Host{ID: e.HostID, UUID: "U-1"}, *e}, "ada")
+		}
+		known("with a user", sums...)
+	}
 }

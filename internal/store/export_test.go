@@ -17,6 +17,9 @@ func (db *DB) Learn(ctx context.Context, hosts ...fleet.HostID) error {
 	})
 }
 
+// ForgetCallers empties the cache of callers.
+func ForgetCallers(db *DB) { db.callers.tell(&callerNews{all: true}) }
+
 // HostLeaves is what a deletion does to the rows of a host.
 func HostLeaves() []string { return hostLeaves }
 

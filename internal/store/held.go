@@ -12,10 +12,16 @@ import (
 // flush, or before a statement that names one of their tables, so that a
 // transaction always sees its own writes.
 type heldWrites struct {
-	tables  []string
-	groups  []*heldRows
-	claims  [][2]int64 // identity and enrollment
-	cleared []any      // enrollments whose pushes begin anew
+	tables []string
+	groups []*heldRows
+	claims [][2]int64 // identity and enrollment
+	due    []heldDue
+}
+
+// heldDue are rows of one table that become due together.
+type heldDue struct {
+	table, key, set string
+	args, ids       []any
 }
 
 // heldRows are rows for one INSERT. A later row with the same key, which is
@@ -61,6 +67,24 @@ func (s *session) put(table string, cols []string, rows [][]any, tail string, ke
 	return nil
 }
 
+// makeDue makes rows due now that set and its args describe otherwise. Within a
+// transaction that holds its writes they wait.
+func (s *session) makeDue(table, key, set string, args []any, ids ...any) error {
+	if s.held == nil {
+		in, keys := inList(ids)
+		return s.exec("UPDATE "+table+" SET "+set+", due_at = ? WHERE "+key+" IN "+in, slices.Concat(args, []any{s.db.now()}, keys)...)
+	}
+	s.held.touch(table)
+	for i := range s.held.due {
+		if d := &s.held.due[i]; d.table == table && d.set == set && slices.Equal(d.args, args) {
+			d.ids = append(d.ids, ids...)
+			return nil
+		}
+	}
+	s.held.due = append(s.held.due, heldDue{table: table, key: key, set: set, args: args, ids: ids})
+	return nil
+}
+
 // flushFor comes before a statement: what it may read is written.
 func (s *session) flushFor(query string) error {
 	if s.held == nil {
@@ -85,8 +109,10 @@ func (s *session) flush() error {
 	if err := s.claimIdentities(h.claims); err != nil {
 		return err
 	}
-	if err := s.clearPushes(h.cleared); err != nil {
-		return err
+	for _, d := range h.due {
+		if err := s.makeDue(d.table, d.key, d.set, d.args, d.ids...); err != nil {
+			return fmt.Errorf("write %s: %w", d.table, err)
+		}
 	}
 	for _, g := range h.groups {
 		err := s.insertRows(g.table, g.cols, g.last(), g.tail)

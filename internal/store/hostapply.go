@@ -252,9 +252,9 @@ func (s *session) queuePlanned(plans []fleet.HostPlan, ids map[string]fleet.Comm
 	return s.pushDue(due)
 }
 
-// followEnrollment makes a host due whose enrollment changed. After a reset
-// or at its end the device has nothing of ours any more.
-func (s *session) followEnrollment(c *fleet.EnrollmentChange, e *fleet.Enrollment) error {
+// followEnrollment makes a host due whose enrollment changed; one that was made
+// is. After a reset or at its end the device has nothing of ours any more.
+func (s *session) followEnrollment(c *fleet.EnrollmentChange, e *fleet.Enrollment, made bool) error {
 	if e.HostID == 0 || (c.Enrollment == nil && c.Host == nil) {
 		return nil
 	}
@@ -270,12 +270,16 @@ func (s *session) followEnrollment(c *fleet.EnrollmentChange, e *fleet.Enrollmen
 			}
 		}
 	}
-	if c.Host != nil {
+	set, args := "seq = seq + 1", []any(nil)
+	switch {
+	case made:
+		return nil // it is due since it was made
+	case c.Host != nil:
 		// Behind every revision: that it is to be planned again is seen by
 		// replicas with other clocks, too.
-		return s.exec("UPDATE host_states SET team_id = ?, revision = 0, due_at = ?, seq = seq + 1 WHERE host_id = ?", int64(c.Host.TeamID), s.db.now(), int64(e.HostID))
+		set, args = "team_id = ?, revision = 0, seq = seq + 1", []any{int64(c.Host.TeamID)}
 	}
-	return s.hostsDue([]int64{int64(e.HostID)})
+	return s.makeDue("host_states", "host_id", set, args, int64(e.HostID))
 }
 
 // itemOutcome is what something that a device said means for items.

@@ -35,8 +35,8 @@ func stateValues(v *fleet.HostState) []any {
 
 // addHostState makes a new host due.
 func (s *session) addHostState(h *fleet.Host) error {
-	return s.insertRows("host_states", stateCols, [][]any{stateValues(&fleet.HostState{HostID: h.ID, TeamID: h.TeamID, DueAt: s.db.clock()})},
-		s.db.dialect.onConflict([]string{"host_id"}, []string{"due_at"}))
+	return s.put("host_states", stateCols, [][]any{stateValues(&fleet.HostState{HostID: h.ID, TeamID: h.TeamID, DueAt: s.db.clock()})},
+		s.db.dialect.onConflict(stateCols[:1], []string{"due_at"}), 1)
 }
 
 var hostItemCols = []string{"host_id", "item_id", "version", "op", "status", "fault", "tries", "attempt", "params", "enrollment_id",

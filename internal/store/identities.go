@@ -106,6 +106,7 @@ func (i *Identities) Issue(ctx context.Context, secret [32]byte, identity fleet.
 		if err := s.addIdentity(&identity); err != nil {
 			return err
 		}
+		s.identityIssued(&identity)
 		if err := s.exec("UPDATE challenges SET used_at = ?, identity_id = ? WHERE secret_sha256 = ?",
 			s.db.now(), int64(identity.ID), secret[:]); err != nil {
 			return err
@@ -171,15 +172,19 @@ func (i *Identities) Identity(ctx context.Context, sha256 [32]byte) (*fleet.Iden
 }
 
 // applyIdentities claims, supersedes and revokes as a check-in decided.
-func (s *session) applyIdentities(c *fleet.EnrollmentChange, e *fleet.Enrollment) error {
+func (s *session) applyIdentities(c *fleet.EnrollmentChange, e *fleet.Enrollment, signer *fleet.Identity) error {
 	now := s.db.now()
 	if c.Revoke || c.Supersede != 0 {
 		s.identitiesChanged()
 	}
 	if c.Claim != 0 {
-		s.enrollmentChanged(e.ID)
 		if err := s.claim(c.Claim, e.ID); err != nil {
 			return err
+		}
+		if signer != nil && signer.ID == c.Claim {
+			s.identityBound(signer, e, now)
+		} else {
+			s.identitiesChanged()
 		}
 	}
 	if c.Revoke {

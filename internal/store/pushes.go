@@ -33,21 +33,7 @@ const heldPushDelay = time.Minute
 
 // clearPush forgets failures after a new push token came.
 func (s *session) clearPush(id fleet.EnrollmentID) error {
-	if s.held == nil {
-		return s.clearPushes([]any{int64(id)})
-	}
-	s.held.touch("pushes")
-	s.held.cleared = append(s.held.cleared, int64(id))
-	return nil
-}
-
-func (s *session) clearPushes(ids []any) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	in, args := inList(ids)
-	return s.exec("UPDATE pushes SET broken_at = 0, last_reason = '', attempts = 0, due_at = ? WHERE enrollment_id IN "+in,
-		append([]any{s.db.now()}, args...)...)
+	return s.makeDue("pushes", "enrollment_id", "broken_at = 0, last_reason = '', attempts = 0", nil, int64(id))
 }
 
 // maxPushPause is longer than any pause between pushes. A time further ahead

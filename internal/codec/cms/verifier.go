@@ -163,6 +163,12 @@ func (v *Verifier) CheckIssued(c *Certificate) error {
 	return nil
 }
 
+// Expect checks a certificate that was just issued and keeps it, ahead of the
+// first message of its device. One that CheckIssued refuses is left.
+func (v *Verifier) Expect(cert *x509.Certificate) {
+	_ = v.CheckIssued(v.adopt(cert)) // whoever presents it is told why
+}
+
 // keep puts a summary into the cache.
 func (v *Verifier) keep(s *summary, under *authorities, vouched bool) *summary {
 	kept := *s

@@ -4,16 +4,22 @@ import (
 	"encoding/base64"
 	"regexp"
 	"testing"
+	"time"
 )
 
-func TestUUIDsAreRandomAndOfVersion4(t *testing.T) {
-	form := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+func TestUUIDsDifferAndFollowTheClock(t *testing.T) {
+	form := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 	seen := map[string]bool{}
 	const many = 1000
+	first := UUID()
+	time.Sleep(2 * time.Millisecond)
 	for range many {
 		id := UUID()
 		if !form.MatchString(id) {
-			t.Fatalf("%q is no version 4 UUID in lower case", id)
+			t.Fatalf("%q is no version 7 UUID in lower case", id)
+		}
+		if id <= first {
+			t.Fatalf("%s came after %s", id, first)
 		}
 		seen[id] = true
 	}
