@@ -1,7 +1,11 @@
 package mdmcmd
 
 import (
+	"bytes"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/muster-mdm/muster/internal/codec/plist"
 	"github.com/muster-mdm/muster/internal/fleet"
@@ -47,25 +51,46 @@ func NewVitals(uuid string) (*Command, error) {
 	return NewRefetch(fleet.RefetchDevice, uuid, false)
 }
 
-// NewRefetch builds the command of one part.
+// NewRefetch builds the command of one part. The UUID is one of kit/ids.
 func NewRefetch(part fleet.RefetchParts, uuid string, personal bool) (*Command, error) {
-	for _, p := range refetchParts() {
-		if p.part != part {
-			continue
-		}
-		fields := map[string]any{}
-		for k, v := range p.fields {
-			fields[k] = v
-		}
-		if personal {
-			for k, v := range p.personal {
-				fields[k] = v
-			}
-		}
-		return New(p.prefix+uuid, p.requestType, fields)
+	t, ok := refetchTemplates()[refetchKey{part, personal}]
+	if !ok {
+		return nil, errNoPart
 	}
-	return nil, errNoPart
+	return &Command{UUID: t.prefix + uuid, RequestType: t.requestType, Raw: slices.Concat(t.before, []byte(uuid), t.after)}, nil
 }
+
+type refetchKey struct {
+	part     fleet.RefetchParts
+	personal bool
+}
+
+// refetchTemplate is a command in two pieces, between which its UUID belongs: a
+// company that enrolls on a Monday asks the same of every device.
+type refetchTemplate struct {
+	prefix, requestType string
+	before, after       []byte
+}
+
+var refetchTemplates = sync.OnceValue(func() map[refetchKey]refetchTemplate {
+	const uuid = "00000000-0000-0000-0000-000000000000"
+	templates := map[refetchKey]refetchTemplate{}
+	for _, p := range refetchParts() {
+		for _, personal := range []bool{false, true} {
+			fields := maps.Clone(p.fields)
+			if personal && p.personal != nil {
+				maps.Copy(fields, p.personal)
+			}
+			c, err := New(p.prefix+uuid, p.requestType, fields)
+			if err != nil {
+				panic(err) // fixed texts
+			}
+			before, after, _ := bytes.Cut(c.Raw, []byte(uuid))
+			templates[refetchKey{p.part, personal}] = refetchTemplate{p.prefix, p.requestType, before, after}
+		}
+	}
+	return templates
+})
 
 // RefetchPart tells which part a command asks for, by its CommandUUID; 0: it
 // is no refetch.
