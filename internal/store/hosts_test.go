@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -165,6 +166,28 @@ func TestHostsAreFoundByPartsOfTheirNames(t *testing.T) {
 				t.Errorf("%s: counted %d, want %d (%v)", name, n, c.want, err)
 			}
 		}
+	})
+}
+
+// A large fleet is looked through in parts.
+func TestASearchFindsTheHostsOfEveryPart(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := context.Background()
+		for i, id := range []int64{1, 40_000, 40_001, 80_000} {
+			d := addDevice(t, db, fleet.Host{UUID: fmt.Sprint("U-", i), Hostname: fmt.Sprint("part ", i)})
+			err := store.InTransaction(ctx, db, func(exec func(string, ...any) error) error {
+				return errors.Join(exec("UPDATE hosts SET id = ? WHERE id = ?", id, int64(d.host.ID)),
+					exec("UPDATE host_search SET host_id = ? WHERE host_id = ?", id, int64(d.host.ID)))
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		list, _, err := store.NewHosts(db).List(ctx, fleet.HostFilter{Query: "part", Page: fleet.Page{Size: 10}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "found", names(list), "part 0", "part 1", "part 2", "part 3")
 	})
 }
 
