@@ -43,13 +43,29 @@ func without(raw []byte, keys []string) []byte {
 	return raw
 }
 
+// mentions tells, in one pass, whether one of the keys may stand in a property
+// list: where a key is not written plainly, it may be any.
 func mentions(raw []byte, keys []string) bool {
-	for _, key := range keys {
-		if bytes.Contains(raw, []byte(key)) {
+	if !bytes.Contains(raw, []byte("<plist")) {
+		return true
+	}
+	for {
+		_, after, found := bytes.Cut(raw, []byte("<key"))
+		if !found {
+			return false
+		}
+		_, after, _ = bytes.Cut(after, []byte(">"))
+		end := bytes.IndexByte(after, '<')
+		if end < 0 {
+			return true
+		}
+		name := after[:end]
+		raw = after[end:]
+		plain := bytes.HasPrefix(raw, []byte("</key")) && bytes.IndexByte(name, '&') < 0
+		if !plain || slices.Contains(keys, string(bytes.TrimSpace(name))) {
 			return true
 		}
 	}
-	return false
 }
 
 // hide replaces what stands under keys in a value, whose depth plist bounds.

@@ -3,6 +3,8 @@ package mdmcmd
 import (
 	"bytes"
 	"testing"
+
+	"github.com/muster-mdm/muster/internal/codec/plist"
 )
 
 func TestWhatOpensADeviceIsHidden(t *testing.T) {
@@ -64,4 +66,23 @@ func TestSecretsInsideDictionariesAndListsAreHidden(t *testing.T) {
 			t.Errorf("it shows %s", got)
 		}
 	}
+}
+
+// However a key is written, what stands under it is hidden.
+func FuzzRedacted(f *testing.F) {
+	for _, key := range []string{"PIN", " PIN ", "P&#73;N", "<![CDATA[PIN]]>", "P<!-- -->IN", "PI"} {
+		f.Add([]byte(`<plist version="1.0"><dict><key>` + key + `</key><string>123456</string></dict></plist>`))
+	}
+	f.Add([]byte(`<plist><dict><key >PIN</key ><string>1</string></dict></plist>`))
+	f.Add([]byte(`<plist><dict><key a=">">PIN</key><string>1</string></dict></plist>`))
+	f.Add([]byte(`<plist><dict><key>A</key><string><![CDATA[<key>]]></string></dict></plist>`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		v, err := plist.Read(raw)
+		if err != nil {
+			return
+		}
+		if got := Redacted(raw); hide(v, secretKeys) && bytes.Equal(got, raw) {
+			t.Errorf("%q holds a secret and stays as it is", raw)
+		}
+	})
 }
