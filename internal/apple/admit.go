@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/muster-mdm/muster/internal/codec/machineinfo"
@@ -134,7 +133,7 @@ func (s *Setup) refuse(w http.ResponseWriter, r *http.Request, err error) {
 			status = http.StatusNotFound
 		case fleet.KindTooMany:
 			status = http.StatusTooManyRequests
-			w.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds())+1))
+			retryAfter(w, e.RetryAfter)
 		case fleet.KindTooLarge:
 			status = http.StatusRequestEntityTooLarge
 		case fleet.KindUnsupported:

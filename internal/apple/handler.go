@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -298,6 +300,14 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 	var shown *fleet.Error
 	if errors.As(err, &shown) && shown.Kind != fleet.KindInternal {
 		text = clip(shown.Error(), maxReason)
+		retryAfter(w, shown.RetryAfter)
 	}
 	http.Error(w, text, status)
+}
+
+// retryAfter says when to come again; 0: whenever.
+func retryAfter(w http.ResponseWriter, wait time.Duration) {
+	if wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+	}
 }

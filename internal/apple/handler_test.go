@@ -36,8 +36,15 @@ func TestEveryKindOfErrorHasAStatusAndNoneIs401(t *testing.T) {
 	s, _ := b.enroll("A")
 	for kind := fleet.KindInternal; kind <= fleet.KindUnavailable; kind++ {
 		t.Run(kind.String(), func(t *testing.T) {
-			b.lifecycle.err = fmt.Errorf("wrapped: %w", fleet.Errorf(kind, "what is wrong").WithCause(errors.New("inside")))
+			cause := fleet.Errorf(kind, "what is wrong").WithCause(errors.New("inside"))
+			if kind == fleet.KindTooMany {
+				cause.RetryAfter = 1500 * time.Millisecond
+			}
+			b.lifecycle.err = fmt.Errorf("wrapped: %w", cause)
 			w := b.send(s, tokenUpdate("A"))
+			if after := w.Header().Get("Retry-After"); (after == "2") != (kind == fleet.KindTooMany) {
+				t.Errorf("Retry-After is %q", after)
+			}
 			if w.Code != want[kind] {
 				t.Errorf("status %d, want %d", w.Code, want[kind])
 			}

@@ -6,8 +6,9 @@ import (
 	"github.com/muster-mdm/muster/internal/fleet"
 )
 
-// maxCallers bounds the callers kept in memory, some 200 bytes each with their
-// place in the maps.
+// maxCallers bounds the callers kept in memory, some 300 bytes each with their
+// place in the maps, and apart from them the identities that wait for their
+// device.
 const maxCallers = 200_000
 
 // callerCache keeps who sent a request in memory, for the embedded database
@@ -26,7 +27,7 @@ type callerCache struct {
 	byID  map[fleet.EnrollmentID]string
 	// issued are identities that nobody has used yet: their devices are about
 	// to send an Authenticate, the one message that such an identity may send.
-	issued map[[32]byte]*callerIdentity
+	issued map[[32]byte]callerIdentity
 }
 
 type callerEntry struct {
@@ -73,7 +74,7 @@ func (e *callerEntry) caller() fleet.Caller {
 }
 
 func newCallerCache() *callerCache {
-	return &callerCache{byKey: map[string]*callerEntry{}, byID: map[fleet.EnrollmentID]string{}, issued: map[[32]byte]*callerIdentity{}}
+	return &callerCache{byKey: map[string]*callerEntry{}, byID: map[fleet.EnrollmentID]string{}, issued: map[[32]byte]callerIdentity{}}
 }
 
 // get returns a caller, and the epoch to put one with when there is none. One
@@ -88,8 +89,8 @@ func (c *callerCache) get(sha256 [32]byte, key string) (fleet.Caller, bool, uint
 	if e := c.byKey[key]; e != nil && e.identity.sha256 == sha256 {
 		return e.caller(), true, 0
 	}
-	if i := c.issued[sha256]; i != nil {
-		return (&callerEntry{identity: *i}).caller(), true, 0
+	if i, ok := c.issued[sha256]; ok {
+		return (&callerEntry{identity: i}).caller(), true, 0
 	}
 	return fleet.Caller{}, false, c.epoch
 }
@@ -168,7 +169,7 @@ func (c *callerCache) apply(n *callerChange) {
 		if len(c.issued) >= maxCallers {
 			clear(c.issued)
 		}
-		c.issued[n.identity.sha256] = &n.identity
+		c.issued[n.identity.sha256] = n.identity
 		return
 	}
 	key, known := c.byID[n.enrollment.id]

@@ -67,10 +67,18 @@ func TestDevicesThatCheckInAtOnceKeepApart(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		storetest.Parallel(many, func(i int) {
-			checkin(i, fleet.EnrollmentPending)
-			checkin(i, fleet.EnrollmentOn)
-		})
+		storetest.Parallel(many, func(i int) { checkin(i, fleet.EnrollmentPending) })
+		planned := func(exec func(string, ...any) error) error {
+			return exec("UPDATE host_states SET due_at = 0, revision = 1")
+		}
+		if err := store.InTransaction(ctx, db, planned); err != nil {
+			t.Fatal(err)
+		}
+		storetest.Parallel(many, func(i int) { checkin(i, fleet.EnrollmentOn) })
+		again, err := store.NewPlans(db).Claim(ctx, storetest.Clock()().Add(time.Minute), 2*many)
+		if err != nil || len(again) != many-many/10 {
+			t.Errorf("%d hosts are to be planned again, %v", len(again), err)
+		}
 		if refused.Load() != 2*many/10 {
 			t.Errorf("%d were refused", refused.Load())
 		}

@@ -131,8 +131,9 @@ func (e *Enrollments) ByKey(ctx context.Context, key string) (*fleet.Enrollment,
 }
 
 // applyChange writes what a check-in or a person decided about an enrollment.
-// identity is what signed the check-in; nil: nothing did, or it is not told.
-func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment, identity *fleet.Identity) error {
+// signer is the identity that signed the check-in; nil: none did, or it is not
+// told.
+func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment, signer *fleet.Identity) error {
 	made := c.Host != nil && c.Host.ID == 0
 	if c.Host != nil {
 		if err := s.putHost(c.Host); err != nil {
@@ -176,7 +177,7 @@ func (s *session) applyChange(c *fleet.EnrollmentChange, e *fleet.Enrollment, id
 	if err := s.afterActions(e.HostID, c.ForgetActions, c.EndActions); err != nil {
 		return err
 	}
-	if err := s.applyIdentities(c, e, identity); err != nil {
+	if err := s.applyIdentities(c, e, signer); err != nil {
 		return err
 	}
 	if c.FinishRenewal {

@@ -21,7 +21,8 @@ type heldWrites struct {
 // heldDue are rows of one table that become due together.
 type heldDue struct {
 	table, key, set string
-	args, ids       []any
+	args            []any
+	ids             []int64
 }
 
 // heldRows are rows for one INSERT. A later row with the same key, which is
@@ -69,9 +70,10 @@ func (s *session) put(table string, cols []string, rows [][]any, tail string, ke
 
 // makeDue makes rows due now that set and its args describe otherwise. Within a
 // transaction that holds its writes they wait.
-func (s *session) makeDue(table, key, set string, args []any, ids ...any) error {
+func (s *session) makeDue(table, key, set string, args []any, ids ...int64) error {
 	if s.held == nil {
-		in, keys := inList(ids)
+		slices.Sort(ids) // everyone locks in this order
+		in, keys := inList(anys(ids))
 		return s.exec("UPDATE "+table+" SET "+set+", due_at = ? WHERE "+key+" IN "+in, slices.Concat(args, []any{s.db.now()}, keys)...)
 	}
 	s.held.touch(table)

@@ -240,6 +240,20 @@ func TestStrangersDoNotEnterTheCache(t *testing.T) {
 	}
 }
 
+func TestCertificatesThatWereJustIssuedAreKnown(t *testing.T) {
+	w := theWorld()
+	v := NewVerifier(8)
+	v.SetAuthorities([]*x509.Certificate{w.ca.cert})
+	v.Expect(w.rsa.cert)
+	v.Expect(w.stranger.cert)
+	if s := v.cache.get(sha(w.rsa.cert)); s == nil || !s.vouched {
+		t.Errorf("the authority's certificate is kept as %+v", s)
+	}
+	if v.cache.get(sha(w.stranger.cert)) != nil {
+		t.Error("a stranger's certificate is kept")
+	}
+}
+
 func sha(c *x509.Certificate) [32]byte { return [32]byte(sum(crypto.SHA256, c.Raw)) }
 
 // handmade is a detached message built byte by byte, right or wrong.
