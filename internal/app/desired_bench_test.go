@@ -283,7 +283,11 @@ func BenchmarkFanout(b *testing.B) {
 				b.Fatal(err)
 			}
 			for more := true; more; {
-				if more, err = commands.Fanout(ctx, fanoutBatch); err != nil {
+				var queued fleet.FanoutBatch
+				if queued, more, err = commands.Fanout(ctx, fanoutBatch); err != nil {
+					b.Fatal(err)
+				}
+				if err := commands.FanoutPushed(ctx, queued); err != nil {
 					b.Fatal(err)
 				}
 			}

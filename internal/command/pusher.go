@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,13 +36,18 @@ type Sender interface {
 // Pushes keeps who is to be woken when.
 type Pushes interface {
 	Due(ctx context.Context, now time.Time, limit int) ([]fleet.PushTarget, error)
+	// Targets returns those of the enrollments that can be pushed to.
+	Targets(ctx context.Context, ids []fleet.EnrollmentID) ([]fleet.PushTarget, error)
 	Record(ctx context.Context, outcomes []fleet.PushOutcome, events ...fleet.Event) error
 }
 
 // Fanouts queues commands with very many targets.
 type Fanouts interface {
-	// Fanout does one batch and reports whether there may be more.
-	Fanout(ctx context.Context, batch int) (bool, error)
+	// Fanout queues one batch and reports whether there may be more.
+	Fanout(ctx context.Context, batch int) (queued fleet.FanoutBatch, more bool, err error)
+	// FanoutPushed notes that a batch was pushed to. One that is not by the
+	// next Fanout becomes due.
+	FanoutPushed(ctx context.Context, b fleet.FanoutBatch) error
 }
 
 // Pusher wakes devices that have commands waiting. One replica at a time runs
@@ -65,11 +71,14 @@ func NewPusher(pushes Pushes, fanouts Fanouts, sender Sender, clock func() time.
 // Round queues what is to be fanned out and pushes to whoever is due.
 func (p *Pusher) Round(ctx context.Context) error {
 	for range maxPushBatches {
-		more, err := p.fanouts.Fanout(ctx, fanoutBatch)
+		queued, more, err := p.fanouts.Fanout(ctx, fanoutBatch)
 		if err != nil {
 			return fmt.Errorf("fan out: %w", err)
 		}
-		again, err := p.batch(ctx)
+		if err := p.pushFanout(ctx, queued); err != nil {
+			return err
+		}
+		again, err := p.pushDue(ctx)
 		if err != nil {
 			return err
 		}
@@ -80,20 +89,53 @@ func (p *Pusher) Round(ctx context.Context) error {
 	return nil
 }
 
-// batch pushes to one batch and reports whether more may be due.
-func (p *Pusher) batch(ctx context.Context) (bool, error) {
+// pushFanout pushes to a batch that was just queued, of which no push was noted
+// as due. If it does not come to its end, they become due.
+func (p *Pusher) pushFanout(ctx context.Context, b fleet.FanoutBatch) error {
+	if len(b.Enrollments) == 0 {
+		return nil
+	}
+	for ids := range slices.Chunk(b.Enrollments, pushBatch) {
+		now := p.clock()
+		if p.paused(now) {
+			return nil
+		}
+		targets, err := p.pushes.Targets(ctx, ids)
+		if err != nil {
+			return err
+		}
+		if works, err := p.push(ctx, now, targets); err != nil || !works {
+			return err
+		}
+	}
+	if err := p.fanouts.FanoutPushed(ctx, b); err != nil {
+		return fmt.Errorf("fan out: %w", err)
+	}
+	return nil
+}
+
+// pushDue pushes to one batch of those that are due and reports whether more
+// may be.
+func (p *Pusher) pushDue(ctx context.Context) (bool, error) {
 	now := p.clock()
-	p.mu.Lock()
-	waiting := now.Before(p.until) && p.until.Sub(now) <= 2*pushFault.Max // not of a clock that was ahead
-	p.mu.Unlock()
-	if waiting {
+	if p.paused(now) {
 		return false, nil
 	}
 	due, err := p.pushes.Due(ctx, now, pushBatch)
 	if err != nil || len(due) == 0 {
 		return false, err
 	}
-	results := p.sender.Send(ctx, due)
+	works, err := p.push(ctx, now, due)
+	return works && len(due) == pushBatch, err
+}
+
+// push pushes to targets and records what became of it. It reports whether
+// pushes work at all; those that did not, stay as they are.
+func (p *Pusher) push(ctx context.Context, now time.Time, targets []fleet.PushTarget) (works bool, err error) {
+	if len(targets) == 0 {
+		return true, nil
+	}
+	results := p.sender.Send(ctx, targets)
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
@@ -103,9 +145,9 @@ func (p *Pusher) batch(ctx context.Context) (bool, error) {
 	for i, r := range results {
 		if r.Stop {
 			stop = r.Reason
-			continue // stays due
+			continue
 		}
-		o, e := judge(due[i], r, now)
+		o, e := judge(targets[i], r, now)
 		outcomes = append(outcomes, o)
 		if e != nil {
 			events = append(events, *e)
@@ -113,11 +155,16 @@ func (p *Pusher) batch(ctx context.Context) (bool, error) {
 	}
 	p.noteStop(stop, now)
 	if len(outcomes) > 0 {
-		if err := p.pushes.Record(ctx, outcomes, events...); err != nil {
-			return false, fmt.Errorf("record pushes: %w", err)
-		}
+		err = p.pushes.Record(ctx, outcomes, events...)
 	}
-	return stop == "" && len(due) == pushBatch, nil
+	return stop == "", err
+}
+
+// paused reports whether APNs is left alone for now.
+func (p *Pusher) paused(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return now.Before(p.until) && p.until.Sub(now) <= 2*pushFault.Max // not of a clock that was ahead
 }
 
 // noteStop pauses all pushes while APNs refuses them as a whole.

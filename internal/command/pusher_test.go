@@ -317,8 +317,36 @@ func TestACommandForVeryManyReachesAllOnce(t *testing.T) {
 	}
 	b.round()
 	for range 3 {
-		if more, err := b.commands.Fanout(context.Background(), fanoutBatch); err != nil || more {
+		if _, more, err := b.commands.Fanout(context.Background(), fanoutBatch); err != nil || more {
 			t.Errorf("there is still something to fan out: %v, %v", more, err)
 		}
+	}
+}
+
+func TestWhoIsFannedOutToWhileAPNsRefusesIsPushedToOnceItWorks(t *testing.T) {
+	const devices = 2*pushBatch + 200
+	b := newPushBench(t, devices)
+	accepted := map[fleet.EnrollmentID]bool{}
+	works := 2*pushBatch + 10 // pushes until APNs refuses
+	b.sender.answer = func(p fleet.PushTarget) fleet.PushResult {
+		if len(accepted) == works {
+			return fleet.PushResult{Stop: true, Reason: "InternalServerError"}
+		}
+		accepted[p.EnrollmentID] = true
+		return fleet.PushResult{OK: true}
+	}
+	b.enqueue(b.targets...)
+	b.round()
+	if len(accepted) != works {
+		t.Fatalf("%d pushes were accepted before APNs refused", len(accepted))
+	}
+	if next, err := b.commands.Exchange(context.Background(), b.targets[devices-1].EnrollmentID, nil, 0, nil); err != nil || next == nil {
+		t.Errorf("the last device finds nothing: %+v, %v", next, err)
+	}
+	works = devices
+	b.at = b.at.Add(20 * time.Minute)
+	b.round()
+	if len(accepted) != devices {
+		t.Errorf("%d of %d devices were pushed to", len(accepted), devices)
 	}
 }

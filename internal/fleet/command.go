@@ -243,6 +243,14 @@ type PushOutcome struct {
 	Attempts int
 }
 
+// FanoutBatch is the part of a command's targets that was queued last and is to
+// be pushed to.
+type FanoutBatch struct {
+	CommandID   CommandID
+	Enrollments []EnrollmentID
+	Queued      int // of the command's targets, these included
+}
+
 // NextCommand is handed to a device. A nil *NextCommand means nothing is
 // pending.
 type NextCommand struct {

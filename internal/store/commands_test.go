@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -386,7 +387,7 @@ func TestAFanoutReachesEveryTargetOnceHoweverManyWorkOnIt(t *testing.T) {
 		storetest.Parallel(3, func(int) {
 			for more := true; more; {
 				var err error
-				if more, err = commands.Fanout(ctx, 100); err != nil {
+				if _, more, err = commands.Fanout(ctx, 100); err != nil {
 					t.Error(err)
 					return
 				}
@@ -398,6 +399,86 @@ func TestAFanoutReachesEveryTargetOnceHoweverManyWorkOnIt(t *testing.T) {
 		}
 		// It was accepted first, so it comes first.
 		equal(t, "what is handed out", []string{poll(t, db, devices[0]), poll(t, db, devices[count-1]), poll(t, db, devices[7])}, "many", "many", "")
+	})
+}
+
+// Whoever was queued by a fan-out and not pushed to, because the server ended
+// between the two, is pushed to all the same.
+func TestABatchOfAFanoutThatWasNotPushedToBecomesDue(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := context.Background()
+		commands, pushes := store.NewCommands(db), store.NewPushes(db)
+		const count, batch = store.FanoutThreshold + 300, 200
+		devices := make([]device, count)
+		storetest.Parallel(count, func(i int) { devices[i] = addDevice(t, db, fleet.Host{UUID: fmt.Sprint("U-", i)}) })
+		slices.SortFunc(devices, func(a, b device) int { return cmp.Compare(a.enrollment.ID, b.enrollment.ID) })
+		setState(t, db, devices[3].host.UUID, fleet.EnrollmentOff)
+		targets := slices.Clone(devices[:2*batch])
+		for i := 2*batch + 50; i < count; i += 2 { // in the third batch no key follows another
+			targets = append(targets, devices[i])
+		}
+		enqueue(t, db, "many", fleet.CommandCustom, targets...)
+		fanout := func() fleet.FanoutBatch {
+			t.Helper()
+			b, more, err := commands.Fanout(ctx, batch)
+			if err != nil || !more {
+				t.Fatal(b, more, err)
+			}
+			return b
+		}
+		due := func() int {
+			t.Helper()
+			list, err := pushes.Due(ctx, storetest.Clock()(), 2*count)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(list)
+		}
+		first := fanout()
+		wake, err := pushes.Targets(ctx, first.Enrollments)
+		if err != nil || len(first.Enrollments) != batch || len(wake) != batch-1 || due() != 0 {
+			t.Fatalf("%d are queued, %d to be pushed to, %d due (%v)", len(first.Enrollments), len(wake), due(), err)
+		}
+		for _, p := range wake {
+			if string(p.Token) != "token" || p.Magic != "magic" || p.Topic != "topic" || p.HostID == 0 || p.Attempts != 0 {
+				t.Fatalf("%+v", p)
+			}
+		}
+		if err := commands.FanoutPushed(ctx, first); err != nil {
+			t.Fatal(err)
+		}
+		second := fanout()
+		if poll(t, db, devices[batch]) != "many" || poll(t, db, devices[2*batch]) != "" {
+			t.Error("the second batch is not what is queued")
+		}
+		// The server starts again.
+		if b := fanout(); len(b.Enrollments) != 0 || due() != len(second.Enrollments) {
+			t.Errorf("%d are queued before those of the second batch are due, %d are", len(b.Enrollments), due())
+		}
+		if err := commands.FanoutPushed(ctx, second); err != nil { // too late
+			t.Fatal(err)
+		}
+		third := fanout()
+		if len(third.Enrollments) != len(targets)-2*batch || due() != len(second.Enrollments) {
+			t.Errorf("%d are queued, %d due", len(third.Enrollments), due())
+		}
+		for range 2 { // and once more, after the last batch
+			if _, _, err := commands.Fanout(ctx, batch); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, more, err := commands.Fanout(ctx, batch); err != nil || more || due() != len(targets)-batch {
+			t.Errorf("%d are due, and there is more: %v (%v)", due(), more, err)
+		}
+		for i, d := range devices {
+			want := "many"
+			if i == 3 || (i >= 2*batch && (i < 2*batch+50 || i%2 == 1)) {
+				want = ""
+			}
+			if got := poll(t, db, d); got != want {
+				t.Fatalf("device %d is handed out %q", i, got)
+			}
+		}
 	})
 }
 
@@ -527,6 +608,32 @@ func TestPushesAreDueOnlyForThoseWhoMustBeWoken(t *testing.T) {
 			t.Fatal(err)
 		}
 		equal(t, "made due meanwhile", due(now()), "U-0", "U-3")
+		// Those that were never due are recorded as well, but not over whoever
+		// made them due meanwhile.
+		if err := store.InTransaction(ctx, db, func(exec func(query string, args ...any) error) error { return exec("DELETE FROM pushes") }); err != nil {
+			t.Fatal(err)
+		}
+		list, err = pushes.Targets(ctx, []fleet.EnrollmentID{devices[0].enrollment.ID, devices[1].enrollment.ID, devices[3].enrollment.ID})
+		if err != nil || len(list) != 2 || !list[0].DueAt.IsZero() || !list[1].DueAt.IsZero() {
+			t.Fatalf("%+v, %v", list, err)
+		}
+		outcomes := make([]fleet.PushOutcome, 0, 2)
+		for _, p := range list {
+			outcomes = append(outcomes, fleet.PushOutcome{EnrollmentID: p.EnrollmentID, At: at, NextAt: at.Add(time.Hour), Attempts: 1})
+		}
+		enqueue(t, db, "D", fleet.CommandCustom, devices[3])
+		if err := pushes.Record(ctx, outcomes); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "after their first push", due(now()), "U-3")
+		equal(t, "an hour after their first push", due(at.Add(time.Hour)), "U-0", "U-3")
+		// A dead token is not pushed to, whoever asks.
+		if err := pushes.Record(ctx, []fleet.PushOutcome{{EnrollmentID: devices[0].enrollment.ID, DueAt: at.Add(time.Hour), At: at, Broken: true}}); err != nil {
+			t.Fatal(err)
+		}
+		if list, err = pushes.Targets(ctx, []fleet.EnrollmentID{devices[0].enrollment.ID}); err != nil || len(list) != 0 {
+			t.Errorf("%+v, %v", list, err)
+		}
 	})
 }
 

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/muster-mdm/muster/internal/fleet"
@@ -97,23 +99,86 @@ func scanPushRow(r *sql.Rows) (v pushRow, err error) {
 	return v, err
 }
 
+// Targets returns those of the enrollments that can be pushed to, whenever they
+// are due, as if they had not been pushed to yet.
+func (p *Pushes) Targets(ctx context.Context, ids []fleet.EnrollmentID) ([]fleet.PushTarget, error) {
+	v := p.db.view(ctx)
+	out := make([]fleet.PushTarget, 0, len(ids))
+	err := chunked(ids, func(chunk []fleet.EnrollmentID) error {
+		in, args := inList(anys(chunk))
+		list, err := collect(v, func(r *sql.Rows) (t fleet.PushTarget, err error) {
+			var at, due int64
+			err = r.Scan(&t.EnrollmentID, &due, &t.HostID, &t.Channel, &t.Topic, &t.Magic, &t.Token, &at)
+			t.TokenAt, t.DueAt = timeOf(at), timeOf(due)
+			return t, err
+		}, "SELECT e.id, COALESCE(p.due_at, 0), e.host_id, e.channel, e.topic, e.push_magic, e.push_token, e.token_updated_at"+
+			" FROM enrollments e LEFT JOIN pushes p ON p.enrollment_id = e.id WHERE e.id IN "+in+" AND e.state = ? AND COALESCE(p.broken_at, 0) = 0",
+			append(args, int64(fleet.EnrollmentOn))...)
+		for _, t := range list {
+			if len(t.Token) > 0 {
+				out = append(out, t)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find whom to push to: %w", err)
+	}
+	return out, nil
+}
+
 // Record stores what became of pushes, in one transaction. A push that was
 // made due again meanwhile stays due.
 func (p *Pushes) Record(ctx context.Context, outcomes []fleet.PushOutcome, events ...fleet.Event) error {
+	outcomes = slices.SortedFunc(slices.Values(outcomes), func(a, b fleet.PushOutcome) int { return cmp.Compare(a.EnrollmentID, b.EnrollmentID) })
 	return p.db.update(ctx, func(s *session) error {
-		for _, o := range outcomes {
-			broken := int64(0)
-			if o.Broken {
-				broken = micros(o.At)
-			}
-			if err := s.exec("UPDATE pushes SET due_at = CASE WHEN due_at = ? THEN ? ELSE due_at END, attempts = ?, last_at = ?,"+
-				" last_reason = ?, broken_at = ? WHERE enrollment_id = ?", micros(o.DueAt), micros(o.NextAt), o.Attempts, micros(o.At),
-				clip(o.Reason, 100), broken, int64(o.EnrollmentID)); err != nil {
-				return fmt.Errorf("record push: %w", err)
-			}
+		err := chunked(outcomes, s.recordPushes)
+		if err != nil {
+			return fmt.Errorf("record pushes: %w", err)
 		}
 		return s.appendEvents(events...)
 	})
+}
+
+// recordPushes stores outcomes in the order of their enrollments.
+func (s *session) recordPushes(outcomes []fleet.PushOutcome) error {
+	ids := make([]any, len(outcomes))
+	for i, o := range outcomes {
+		ids[i] = int64(o.EnrollmentID)
+	}
+	in, args := inList(ids)
+	due := make(map[fleet.EnrollmentID]int64, len(outcomes))
+	_, err := collect(s, func(r *sql.Rows) (id fleet.EnrollmentID, err error) {
+		var at int64
+		err = r.Scan(&id, &at)
+		due[id] = at
+		return id, err
+	}, "SELECT enrollment_id, due_at FROM pushes WHERE enrollment_id IN "+in+" ORDER BY enrollment_id"+s.db.dialect.lockForUpdate(), args...)
+	if err != nil {
+		return err
+	}
+	var known, unknown [][]any
+	for _, o := range outcomes {
+		next, broken := micros(o.NextAt), int64(0)
+		if o.Broken {
+			broken = micros(o.At)
+		}
+		at, found := due[o.EnrollmentID]
+		if found && at != micros(o.DueAt) {
+			next = at
+		}
+		row := []any{int64(o.EnrollmentID), next, o.Attempts, micros(o.At), clip(o.Reason, 100), broken}
+		if found {
+			known = append(known, row)
+		} else {
+			unknown = append(unknown, row)
+		}
+	}
+	if err := s.put("pushes", pushCols, known, s.db.dialect.onConflict(pushCols[:1], pushCols[1:]), 1); err != nil {
+		return err
+	}
+	// Whoever made a first push due meanwhile is right.
+	return s.put("pushes", pushCols, unknown, s.db.dialect.onConflict(pushCols[:1], nil), 0)
 }
 
 // NextPush tells when a channel is pushed to next; zero: no push is planned.

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -309,7 +310,7 @@ func TestTheLastBatchOfAFanoutIsQueuedOnce(t *testing.T) {
 				})
 			})
 			<-done
-			second := begin(func() error { _, err := commands.Fanout(ctx, 100); return err })
+			second := begin(func() error { _, _, err := commands.Fanout(ctx, 100); return err })
 			close(free)
 			if err := <-first; err != nil {
 				t.Fatal(err)
@@ -319,6 +320,46 @@ func TestTheLastBatchOfAFanoutIsQueuedOnce(t *testing.T) {
 			}
 			if n, err := store.Queued(ctx, db, dev.enrollment.ID); err != nil || n != 0 {
 				t.Errorf("%d commands wait (%v)", n, err)
+			}
+		})
+	}
+}
+
+// Whoever becomes due for the first time while the push before is recorded stays
+// due.
+func TestAFirstPushThatIsRecordedLeavesDueWhoBecameSoMeanwhile(t *testing.T) {
+	for _, d := range []store.Dialect{store.Postgres, store.MySQL} { // SQLite has one writer
+		t.Run(string(d), func(t *testing.T) {
+			t.Parallel()
+			db, ctx := storetest.Open(t, d), context.Background()
+			dev := addDevices(t, db, 1)[0]
+			enqueue(t, db, "waits", fleet.CommandCustom, dev)
+			if err := store.InTransaction(ctx, db, func(exec func(query string, args ...any) error) error { return exec("DELETE FROM pushes") }); err != nil {
+				t.Fatal(err)
+			}
+			standing, free := make(chan struct{}), make(chan struct{})
+			queued := begin(func() error {
+				return store.InTransaction(ctx, db, func(exec func(query string, args ...any) error) error {
+					if err := exec("INSERT INTO pushes (enrollment_id, due_at, attempts, last_at, last_reason, broken_at) VALUES (?, 1, 0, 0, '', 0)", int64(dev.enrollment.ID)); err != nil {
+						return err
+					}
+					close(standing)
+					<-free
+					return nil
+				})
+			})
+			<-standing
+			pushes, at := store.NewPushes(db), time.Now()
+			recorded := begin(func() error {
+				return pushes.Record(ctx, []fleet.PushOutcome{{EnrollmentID: dev.enrollment.ID, At: at, NextAt: at.Add(time.Hour), Attempts: 1}})
+			})
+			time.Sleep(100 * time.Millisecond) // it waits for the row; if not, nothing is shown
+			close(free)
+			if err := errors.Join(<-queued, <-recorded); err != nil {
+				t.Fatal(err)
+			}
+			if due, err := pushes.Due(ctx, at, 10); err != nil || len(due) != 1 {
+				t.Errorf("%d are due (%v)", len(due), err)
 			}
 		})
 	}

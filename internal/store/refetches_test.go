@@ -181,7 +181,7 @@ func TestACommandThatTheLastAnswersLeftBehindGoes(t *testing.T) {
 			if _, err := store.NewCommands(db).Enqueue(context.Background(), cmd, make([]fleet.Target, store.FanoutThreshold+1)); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := store.NewCommands(db).Fanout(context.Background(), 1000); err != nil {
+			if _, _, err := store.NewCommands(db).Fanout(context.Background(), 1000); err != nil {
 				t.Fatal(err)
 			}
 			for want, passed := range []time.Duration{0, 2 * time.Hour} {
