@@ -22,6 +22,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,14 +42,26 @@ type running struct {
 	http *http.Client
 	stop context.CancelFunc
 	done chan error
+	once sync.Once
 }
 
 func start(t *testing.T, c config.Config) *running {
+	t.Helper()
+	return startOn(t, c, listen(t))
+}
+
+// listen takes a port of this machine.
+func listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return l
+}
+
+func startOn(t *testing.T, c config.Config, l net.Listener) *running {
+	t.Helper()
 	a, err := app.New(t.Context(), app.Options{Config: c, Log: slog.New(slog.DiscardHandler), Listener: l})
 	if err != nil {
 		t.Fatal(err)
@@ -59,13 +72,19 @@ func start(t *testing.T, c config.Config) *running {
 		r.url = "https://" + l.Addr().String()
 	}
 	go func() { r.done <- a.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
+	t.Cleanup(func() { r.end(t) })
+	return r
+}
+
+// end drains the server and waits for it, once.
+func (r *running) end(t *testing.T) {
+	t.Helper()
+	r.once.Do(func() {
+		r.stop()
 		if err := <-r.done; err != nil {
 			t.Error(err)
 		}
 	})
-	return r
 }
 
 func (r *running) get(t *testing.T, path string) (int, string) {

@@ -31,6 +31,7 @@ const (
 	defaultDrain   = 30 * time.Second
 	// certCheckEvery is how often certificate files are looked at for changes.
 	certCheckEvery = time.Minute
+	acmeTimeout    = time.Minute // of one request to an authority of one's own
 )
 
 // Run serves and works until ctx ends, then drains: no new work, requests
@@ -119,8 +120,17 @@ func (a *App) tlsConfig() (*tls.Config, error) {
 		if cache == "" {
 			cache = filepath.Join(a.config.DataDir, "acme")
 		}
+		roots, err := rootsFrom("tls.acme_root_ca_file", c.ACMERootCAFile)
+		if err != nil {
+			return nil, err
+		}
+		client := &acme.Client{DirectoryURL: c.ACMEDirectoryURL, UserAgent: "muster"}
+		if roots != nil {
+			client.HTTPClient = &http.Client{Timeout: acmeTimeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment,
+				TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true, IdleConnTimeout: keepAlive}}
+		}
 		m := &autocert.Manager{Prompt: autocert.AcceptTOS, HostPolicy: autocert.HostWhitelist(c.ACMEDomains...),
-			Cache: autocert.DirCache(cache), Email: c.ACMEEmail, Client: &acme.Client{DirectoryURL: c.ACMEDirectoryURL}}
+			Cache: autocert.DirCache(cache), Email: c.ACMEEmail, Client: client}
 		out.GetCertificate = m.GetCertificate
 		out.NextProtos = []string{"h2", "http/1.1", acme.ALPNProto}
 		return out, nil

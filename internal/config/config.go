@@ -58,6 +58,7 @@ type TLS struct {
 	ACMEDomains      []string
 	ACMEEmail        string
 	ACMEDirectoryURL string
+	ACMERootCAFile   string // PEM; empty: the system's roots
 	ACMECache        string
 }
 

@@ -108,6 +108,8 @@ func serverSettings() []Setting {
 			bind: func(c *Config) Value { return textValue{&c.TLS.ACMEEmail} }},
 		{Name: "tls.acme_directory_url", Default: defaultACMEServer, Help: "ACME directory of the certificate authority",
 			bind: func(c *Config) Value { return textValue{&c.TLS.ACMEDirectoryURL} }},
+		{Name: "tls.acme_root_ca_file", Help: "Roots in PEM form to trust for the ACME directory instead of the system's, for an authority of your own",
+			bind: func(c *Config) Value { return textValue{&c.TLS.ACMERootCAFile} }},
 		{Name: "tls.acme_cache", Help: "Directory of ACME account and certificates; empty: data_dir/acme",
 			bind: func(c *Config) Value { return textValue{&c.TLS.ACMECache} }},
 		{Name: "proxy.trusted", Help: "Networks of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8",
