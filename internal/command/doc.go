@@ -6,5 +6,7 @@
 // keeps or erases it is part of that decision.
 //
 // Devices are woken by Pusher: whoever has waiting commands is due, again and
-// again with growing pauses, until nothing waits.
+// again with growing pauses, until nothing waits. A command for very many is
+// queued in batches that are pushed to as they are queued; their first push is
+// noted as due only where it did not happen.
 package command
