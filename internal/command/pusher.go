@@ -141,10 +141,11 @@ func (p *Pusher) push(ctx context.Context, now time.Time, targets []fleet.PushTa
 	}
 	var outcomes []fleet.PushOutcome
 	var events []fleet.Event
-	var stop string
+	works = true
+	var reason string
 	for i, r := range results {
 		if r.Stop {
-			stop = r.Reason
+			works, reason = false, r.Reason
 			continue
 		}
 		o, e := judge(targets[i], r, now)
@@ -153,11 +154,11 @@ func (p *Pusher) push(ctx context.Context, now time.Time, targets []fleet.PushTa
 			events = append(events, *e)
 		}
 	}
-	p.noteStop(stop, now)
+	p.note(works, reason, now)
 	if len(outcomes) > 0 {
 		err = p.pushes.Record(ctx, outcomes, events...)
 	}
-	return stop == "", err
+	return works, err
 }
 
 // paused reports whether APNs is left alone for now.
@@ -167,11 +168,11 @@ func (p *Pusher) paused(now time.Time) bool {
 	return now.Before(p.until) && p.until.Sub(now) <= 2*pushFault.Max // not of a clock that was ahead
 }
 
-// noteStop pauses all pushes while APNs refuses them as a whole.
-func (p *Pusher) noteStop(reason string, now time.Time) {
+// note pauses all pushes while APNs refuses them as a whole.
+func (p *Pusher) note(works bool, reason string, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if reason == "" {
+	if works {
 		p.stopped = 0
 		return
 	}
