@@ -5,8 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"io"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -42,7 +40,7 @@ func startACME(t *testing.T, serverPort int) *acmeAuthority {
 	t.Helper()
 	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0") // else some requests are sent again, and counted twice
-	quiet, db := log.New(io.Discard, "", 0), pebbledb.NewMemoryStore()
+	quiet, db := slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), pebbledb.NewMemoryStore()
 	ca := pebbleca.New(quiet, db, "", "ecdsa", 0, 1, map[string]pebbleca.Profile{"default": {Description: "of the test"}})
 	va := pebbleva.New(quiet, 0, serverPort, false, resolver(t), db)
 	wfe := pebblewfe.New(quiet, db, va, ca, nil, false, false, 1, 1)
